@@ -1,0 +1,71 @@
+/* base/lock.h - futex lock with ranks, one-shot note.
+ *
+ * A lock spins briefly, yields the CPU, then sleeps in futex(2). The holder must
+ * not block in a goroutine sense (park) nor run embedder code; it may be on any
+ * stack. A note is one event: noteclear; then one thread waits and one wakes.
+ */
+#ifndef TARN_BASE_LOCK_H_
+#define TARN_BASE_LOCK_H_
+
+#include "base/base.h"
+
+/* Ranks: a thread that holds a lock may take only locks of higher rank. Leaf
+ * locks come last. RANK_NONE is never checked (test code only). */
+#define LOCK_RANKS(X)                                                          \
+    X(NONE)                                                                    \
+    X(WORLD)      /* gc/sched: one stopper of the world at a time */           \
+    X(TYPES)      /* heap: type table */                                       \
+    X(ROOTS)      /* gc: root range list */                                    \
+    X(SWEEPWAIT)  /* gc: goroutines waiting for cycle or sweep */              \
+    X(CHAN)       /* sched: a channel (several: in address order) */           \
+    X(WAITQ)      /* sched: mutex, cond, wait group, semaphore queues */       \
+    X(TIMERS)     /* sched: one P's timers */                                  \
+    X(SCHED)      /* sched: global queue, idle lists */                        \
+    X(ALLG)       /* sched: list of all goroutines */                          \
+    X(GFREE)      /* sched: dead goroutines */                                 \
+    X(GSCAN)      /* a G's scan bit, modelled as a lock */                     \
+    X(STACKPOOL)  /* stackscan: global stack pool */                           \
+    X(WORKBUFS)   /* gc: full and empty mark buffers */                        \
+    X(CENTRAL)    /* heap: one slot's span lists */                            \
+    X(SPANS)      /* heap: free span structs */                                \
+    X(PAGES)      /* heap: page allocator */                                   \
+    X(LEAF)       /* anything that takes no further lock */
+
+enum lock_rank {
+#define LOCK_RANK_ENUM_(n) RANK_##n,
+    LOCK_RANKS(LOCK_RANK_ENUM_)
+#undef LOCK_RANK_ENUM_
+};
+
+struct mutex {
+    _Atomic uint32_t key; /* 0 free, 1 held, 2 held with sleepers */
+    uint32_t rank;
+};
+#define MUTEX_INIT(r) { 0, RANK_##r }
+
+void mutex_init(struct mutex *m, enum lock_rank rank);
+void lock(struct mutex *m);
+bool trylock(struct mutex *m);
+void unlock(struct mutex *m);
+bool lock_held(const struct mutex *m); /* by somebody: for assertions */
+/* Debug builds: forget or check ranks held by this thread. A lock that another
+ * thread (or goroutine on another M) will release is handed over with these. */
+void lock_rank_released(struct mutex *m); /* I hold it; another will unlock */
+void lock_rank_acquired(struct mutex *m); /* I took over an already held lock */
+void lock_ranks_none_held(void);          /* asserts, in debug builds */
+
+struct note {
+    _Atomic uint32_t key; /* 0 clear, 1 woken */
+};
+void noteclear(struct note *n);
+void notewakeup(struct note *n); /* throws if already woken */
+void notesleep(struct note *n);
+/* False on timeout. ns < 0: no limit. */
+bool notetsleep(struct note *n, int64_t ns);
+
+/* Raw futex, for the structures that embed their own words. Returns 0 or
+ * -errno; ns < 0: no limit. */
+int futex_wait(_Atomic uint32_t *addr, uint32_t val, int64_t ns);
+int futex_wake(_Atomic uint32_t *addr, uint32_t count);
+
+#endif

@@ -1,0 +1,22 @@
+/* base/vm.h - address space: reserve, commit, decommit, guard. Sizes and
+ * addresses are multiples of the 4 KiB page. Functions return NULL/false when
+ * the kernel refuses and leave errno as it set it; fault points MMAP and
+ * MPROTECT cover them. */
+#ifndef TARN_BASE_VM_H_
+#define TARN_BASE_VM_H_
+
+#include "base/base.h"
+
+#define OS_PAGE ((size_t)4096)
+
+void *vm_reserve(size_t size, size_t align); /* inaccessible, costs nothing */
+bool vm_commit(void *p, size_t size);        /* readable, writable, zero */
+bool vm_decommit(void *p, size_t size);      /* memory back; next read: zero */
+bool vm_protect(void *p, size_t size);       /* inaccessible, memory back */
+void vm_release(void *p, size_t size);       /* undo vm_reserve (any part) */
+void *vm_map(size_t size);                   /* reserve + commit */
+/* Committed and readable memory counts as used only when touched. */
+bool vm_guard(void *p, size_t size);         /* PROT_NONE on part of a mapping */
+void vm_nohugepage(void *p, size_t size);    /* advice; may be ignored */
+
+#endif

@@ -1,0 +1,46 @@
+/* tarn/barrier.h - storing pointers into managed objects.
+ *
+ * Every store of a pointer into a managed object, or into memory that was added
+ * as a barriered root range, goes through one of these; so does a store to a
+ * global through which a pointer travels from one goroutine to another. Stores
+ * to a goroutine's own stack need none. The first stores into an object that
+ * was allocated since the last call of any tarn_ function need none either if
+ * the stored pointer is NULL or was allocated in the same interval.
+ *
+ * None of these allocate, block or move the stack. On a goroutine only.
+ */
+#ifndef TARN_BARRIER_H_
+#define TARN_BARRIER_H_
+
+#include "tarn/defs.h"
+
+TARN_BEGIN_DECLS
+
+/* Not zero while the collector marks. Read it through tarn_store only. */
+TARN_API extern uint32_t tarn_barrier_on;
+TARN_API void tarn_store_slow(void *slot, const void *value);
+
+/* *(void **)slot = value. The store is a relaxed atomic. */
+static inline void tarn_store(void *slot, const void *value)
+{
+    if (__builtin_expect(
+            __atomic_load_n(&tarn_barrier_on, __ATOMIC_RELAXED) != 0, 0))
+        tarn_store_slow(slot, value);
+    else
+        __atomic_store_n((void **)slot, (void *)(uintptr_t)value,
+                         __ATOMIC_RELAXED);
+}
+
+/* Compare and swap of a pointer slot, sequentially consistent: stores desired
+ * if *slot == *expected and returns true, else loads *slot into *expected. */
+TARN_API bool tarn_cas(void *slot, void **expected, const void *desired);
+/* Stores value and returns what was there; sequentially consistent. */
+TARN_API void *tarn_swap(void *slot, const void *value);
+/* memmove of n bytes onto (part of) a managed object. Word by word where both
+ * ends are 8-byte aligned, so that a marker never sees half a pointer. */
+TARN_API void tarn_copy(void *dst, const void *src, size_t n);
+/* Zeroes n bytes of a managed object, word by word as tarn_copy. */
+TARN_API void tarn_clear(void *dst, size_t n);
+
+TARN_END_DECLS
+#endif

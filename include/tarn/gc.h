@@ -1,0 +1,67 @@
+/* tarn/gc.h - collection, roots, statistics. */
+#ifndef TARN_GC_H_
+#define TARN_GC_H_
+
+#include "tarn/defs.h"
+
+TARN_BEGIN_DECLS
+
+/* Runs a whole collection: everything unreachable at the call is swept when it
+ * returns. blocks, preempts; goroutines only (TARN_ESTATE elsewhere). */
+TARN_API tarn_status tarn_gc(void);
+
+/* Root ranges beside the data and bss segments of the program and its
+ * libraries, which are roots by themselves. [lo, hi) is read word by word and
+ * must stay readable until removed. A barriered range is written only through
+ * tarn/barrier.h; any other is scanned again while the world is stopped, so
+ * keep those small. foreign. */
+enum tarn_roots_flags { TARN_ROOTS_PLAIN = 0, TARN_ROOTS_BARRIERED = 1 };
+TARN_API tarn_status tarn_roots_add(const void *lo, const void *hi,
+                                    unsigned flags);
+/* Removes a range added with the same bounds; TARN_EINVAL if there is none.
+ * Blocks while a collection scans roots. */
+TARN_API tarn_status tarn_roots_remove(const void *lo, const void *hi);
+
+/* Percentiles in nanoseconds of one kind of event since the start. */
+struct tarn_histogram_stats {
+    uint64_t count, sum_ns, min_ns, p50_ns, p99_ns, p999_ns, max_ns;
+};
+
+struct tarn_gc_stats {
+    size_t struct_size;        /* set by the caller: sizeof(*stats) */
+    uint64_t cycles;           /* collections whose mark is complete */
+    uint64_t cycles_forced;    /* of those, asked for by tarn_gc */
+    uint64_t heap_live_bytes;  /* live after the last complete sweep */
+    uint64_t heap_bytes;       /* live or not yet swept, now */
+    uint64_t heap_goal_bytes;  /* next collection starts about here */
+    uint64_t heap_mapped_bytes;/* committed by the heap, with its metadata */
+    uint64_t alloc_bytes;      /* allocated since the start (cumulative) */
+    uint64_t swept_bytes;      /* freed by sweeping since the start */
+    uint64_t mark_ns;          /* wall time in concurrent mark, all cycles */
+    uint64_t mark_cpu_ns;      /* CPU time of mark workers, all cycles */
+    uint64_t assist_ns;        /* time that allocating goroutines helped */
+    uint64_t scanned_bytes;    /* of objects, by marking */
+    uint64_t stack_scan_bytes; /* of stacks, by marking */
+    uint64_t stacks_scanned;
+    uint64_t restarts;         /* terminations put off by late work */
+    struct tarn_histogram_stats pause;      /* every stop, whole */
+    struct tarn_histogram_stats stopping;   /* of it, until all Ps stopped */
+    struct tarn_histogram_stats pause_start;/* stops that start a mark */
+    struct tarn_histogram_stats pause_term; /* stops that end a mark */
+    struct tarn_histogram_stats assist;     /* single assists */
+};
+
+/* foreign. */
+TARN_API tarn_status tarn_gc_stats(struct tarn_gc_stats *stats);
+
+/* Which histogram tarn_gc_pauses_hgrm writes. */
+enum tarn_pause_kind {
+    TARN_PAUSE_ALL, TARN_PAUSE_STOPPING, TARN_PAUSE_START, TARN_PAUSE_TERM,
+};
+/* Writes the percentile distribution of pauses in HdrHistogram's .hgrm text,
+ * in microseconds, to a file. TARN_ESYS if it cannot be written. foreign. */
+TARN_API tarn_status tarn_gc_pauses_hgrm(enum tarn_pause_kind kind,
+                                         const char *path);
+
+TARN_END_DECLS
+#endif

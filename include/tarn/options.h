@@ -1,0 +1,73 @@
+/* tarn/options.h - every option, once.
+ *
+ * The same table makes struct tarn_options, its defaults, the parser of the
+ * environment variable TARN ("TARN=gcpercent=200,gctrace=1") and TARN=help.
+ * The environment wins over the struct.
+ *
+ * Kinds: BOOL 0|1; COUNT a whole number; SIZE bytes, with KiB, MiB, GiB or TiB
+ * behind it if wanted; STACKS auto|copying|fixed; OOM null|throw.
+ */
+#ifndef TARN_OPTIONS_H_
+#define TARN_OPTIONS_H_
+
+#include "tarn/defs.h"
+
+/* X(name, KIND, default, min, max, "help") */
+#define TARN_OPTIONS_TABLE(X)                                                  \
+    X(maxprocs, COUNT, 0, 0, 1024,                                             \
+      "Ps: goroutines that run at once; 0 = one for each usable CPU")          \
+    X(gcpercent, COUNT, 100, 10, 100000,                                       \
+      "heap growth, in percent of live, that starts a collection")             \
+    X(gcoff, BOOL, 0, 0, 1, "collect only when tarn_gc asks for it")           \
+    X(heapmin, SIZE, 4 << 20, 64 << 10, INT64_MAX,                             \
+      "heap size below which no collection starts by itself")                  \
+    X(heapmax, SIZE, INT64_C(1) << 40, 16 << 20, INT64_C(1) << 44,             \
+      "address space reserved for the managed heap: its upper limit")          \
+    X(oom, OOM, 0, 0, 1,                                                       \
+      "when memory runs out: null = the call fails, throw = the process ends") \
+    X(stacks, STACKS, 0, 0, 2,                                                 \
+      "kind of goroutine stacks: auto (by entry bytes), copying, fixed")       \
+    X(stackmax, SIZE, INT64_C(256) << 20, 64 << 10, INT64_C(1) << 36,          \
+      "largest size a copying stack may reach")                                \
+    X(fixedstack, SIZE, 256 << 10, 64 << 10, INT64_C(1) << 36,                 \
+      "size of a fixed stack (reserved; committed as it is touched)")          \
+    X(gctrace, BOOL, 0, 0, 1, "a line on stderr for each collection")          \
+    X(checkmark, BOOL, 0, 0, 1,                                                \
+      "re-mark with the world stopped after each mark; throw on a miss")       \
+    X(gcstress, COUNT, 0, 0, INT64_MAX,                                        \
+      "start a collection every N allocations; 0 = never")                     \
+    X(stackmove, BOOL, 0, 0, 1,                                                \
+      "move a copying stack at every function prologue that checks")           \
+    X(droppreempt, COUNT, 0, 0, 100,                                           \
+      "percent of preemption requests to lose on purpose")                     \
+    X(delays, COUNT, 0, 0, 100000,                                             \
+      "longest random delay, in us, at marked protocol steps; 0 = none")       \
+    X(deadlock, BOOL, 1, 0, 1,                                                 \
+      "in tarn_main, report when every goroutine is blocked forever")          \
+    X(seed, COUNT, 0, 0, INT64_MAX,                                            \
+      "seed of all runtime randomness; 0 = from the clock")
+
+TARN_BEGIN_DECLS
+
+enum tarn_stacks { TARN_STACKS_AUTO, TARN_STACKS_COPYING, TARN_STACKS_FIXED };
+enum tarn_oom { TARN_OOM_NULL, TARN_OOM_THROW };
+
+/* Fill with tarn_options_init, change what you want, pass to tarn_main. */
+struct tarn_options {
+    size_t struct_size; /* set by tarn_options_init */
+#define TARN_OPTIONS_FIELD_(name, kind, def, min, max, help) int64_t name;
+    TARN_OPTIONS_TABLE(TARN_OPTIONS_FIELD_)
+#undef TARN_OPTIONS_FIELD_
+};
+
+/* Sets every field to its default. foreign, signal. */
+TARN_API void tarn_options_init(struct tarn_options *o);
+
+/* Applies "name=value,name=value" to *o. Returns TARN_EOPTION, with the
+ * offender named by tarn_last_error, and *o unchanged, if any part is unknown,
+ * malformed or out of range. foreign. */
+TARN_API tarn_status tarn_options_parse(struct tarn_options *o,
+                                        const char *text);
+
+TARN_END_DECLS
+#endif

@@ -1,0 +1,14 @@
+/* tarn/tarn.h - everything. */
+#ifndef TARN_TARN_H_
+#define TARN_TARN_H_
+
+#include "tarn/barrier.h"
+#include "tarn/chan.h"
+#include "tarn/defs.h"
+#include "tarn/gc.h"
+#include "tarn/heap.h"
+#include "tarn/options.h"
+#include "tarn/sched.h"
+#include "tarn/sync.h"
+
+#endif
