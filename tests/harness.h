@@ -33,7 +33,7 @@ static const char *harness_only;
 static int harness_repeat = 1;
 static int harness_passed, harness_skipped;
 static const char *harness_current = "?";
-static bool harness_skip_flag;
+static bool harness_skip_flag __attribute__((unused));
 
 static inline void harness_init(int argc, char **argv)
 {
