@@ -327,7 +327,7 @@ static void test_release(void)
 static void no_commit_child(void)
 {
     CHECK(heap_init(HEAP_SIZE));
-    static const enum fail_kind kinds[] = {FAIL_MPROTECT, FAIL_MALLOC};
+    static const enum fail_kind kinds[] = {FAIL_MALLOC, FAIL_MPROTECT};
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         fail_inject(kinds[i], 0, -1);
         CHECK(take(1) == NULL);
