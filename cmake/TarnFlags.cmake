@@ -1,0 +1,40 @@
+# Compile flags. tarn_flags: for the runtime and everything built with it in
+# this tree; tarn_layer_flags: for the runtime's own files only.
+
+check_include_file(mimalloc.h TARN_HAVE_MIMALLOC_H)
+if(NOT TARN_HAVE_MIMALLOC_H)
+    message(FATAL_ERROR "mimalloc.h is missing: run ./dev setup, or install "
+        "libmimalloc-dev")
+endif()
+
+# By folder, so that a folder below can take one back.
+add_compile_options(-Wall -Wextra -Werror)
+
+add_library(tarn_flags INTERFACE)
+target_compile_options(tarn_flags INTERFACE
+    $<$<COMPILE_LANGUAGE:C>:-std=gnu11>
+    -fno-strict-aliasing -fno-omit-frame-pointer)
+target_compile_definitions(tarn_flags INTERFACE TARN_CHECKS=${TARN_CHECKS})
+target_include_directories(tarn_flags INTERFACE
+    ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
+
+# One set of objects serves both libraries, so they are position-independent.
+# Thread-local variables still take one instruction: initial-exec.
+add_library(tarn_layer_flags INTERFACE)
+target_compile_options(tarn_layer_flags INTERFACE
+    -fvisibility=hidden -fPIC -ftls-model=initial-exec
+    $<$<COMPILE_LANGUAGE:ASM>:-Wa,--noexecstack>)
+target_link_libraries(tarn_layer_flags INTERFACE tarn_flags)
+
+if(TARN_SANITIZE)
+    if(NOT TARN_SANITIZE MATCHES "^(address|thread|undefined)$")
+        message(FATAL_ERROR "TARN_SANITIZE=${TARN_SANITIZE}: not one of "
+            "address, thread, undefined")
+    endif()
+    add_compile_options($<$<NOT:$<COMPILE_LANGUAGE:ASM>>:-fsanitize=${TARN_SANITIZE}>)
+    add_link_options(-fsanitize=${TARN_SANITIZE})
+    if(TARN_SANITIZE STREQUAL "undefined")
+        add_compile_options(
+            $<$<NOT:$<COMPILE_LANGUAGE:ASM>>:-fno-sanitize-recover=all>)
+    endif()
+endif()
