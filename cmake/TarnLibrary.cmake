@@ -49,8 +49,10 @@ set_target_properties(tarn_shared PROPERTIES LINKER_LANGUAGE C
 # -Bsymbolic-functions: calls between public functions stay inside. Not for
 # data: a program may hold its own copy of tarn_barrier_on (copy relocation).
 target_link_options(tarn_shared PRIVATE
-    -Wl,-Bsymbolic-functions -Wl,-z,start-stop-visibility=hidden
-    -Wl,-z,relro -Wl,-z,now)
+    -Wl,-Bsymbolic-functions -Wl,-z,relro -Wl,-z,now
+    -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/tarn.map)
+set_property(TARGET tarn_shared APPEND PROPERTY
+    LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/tarn.map)
 if(NOT TARN_SANITIZE)
     target_link_options(tarn_shared PRIVATE -Wl,-z,defs)
 endif()
