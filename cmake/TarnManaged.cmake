@@ -7,6 +7,9 @@
 # stack for it. clang cannot compile variadic functions this way; keep those in
 # sources that are not managed.
 #
+# Such a target links tarn::tarn, the static library: lld cannot redirect its
+# calls to a shared one.
+#
 # -fsplit-stack is never passed to the link: the compiler driver would add its
 # own runtime library for it, in place of Tarn.
 
