@@ -38,9 +38,8 @@ if(TARN_SANITIZE)
     endif()
     # Instrumented code confuses gcc about what is initialised; and it warns
     # of fences, which its thread sanitizer does not follow.
-    list(APPEND sanitize -Wno-maybe-uninitialized)
-    if(TARN_SANITIZE STREQUAL "thread" AND CMAKE_C_COMPILER_ID STREQUAL "GNU")
-        list(APPEND sanitize -Wno-tsan)
+    if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+        list(APPEND sanitize -Wno-maybe-uninitialized -Wno-tsan)
     endif()
     add_compile_options("$<$<NOT:$<COMPILE_LANGUAGE:ASM>>:${sanitize}>")
 endif()
