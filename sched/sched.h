@@ -1,0 +1,494 @@
+/* sched/sched.h - goroutines (G), threads (M), processors (P).
+ *
+ * Owns: the G, M and P structs and their state machines, run queues, schedule(),
+ * park and ready, timers, channels and the other blocking primitives, sysmon,
+ * preemption requests, stop-the-world. Does not know how stacks are made or
+ * scanned nor what a collection is: see struct sched_hooks.
+ *
+ * Stacks. Each M has a g0: the thread's own stack, on which the scheduler runs.
+ * mcall(fn) leaves a goroutine for good (fn never returns; somebody will gogo
+ * it later); systemstack(fn, arg) borrows g0 for one call. A goroutine that is
+ * not running has its six callee-saved registers pushed at g->sched_sp. Code
+ * that runs on a goroutine's stack in this library keeps its frames small: it
+ * lives in the guard zone of the caller's last prologue check.
+ *
+ * Thread-local state. getg() is the only way to it. A goroutine may come back
+ * from gopark, mcall or a preemption on another thread: never keep a pointer
+ * to M, P or anything thread-local across one; re-read through getg().
+ *
+ * Invariants
+ *  1. G status changes only along the edges of the table in status.c, through
+ *     the cas helpers below; debug builds check each edge.
+ *  2. The scan bit is a lock on the goroutine's stack. Whoever set it may read
+ *     and move the stack; nobody runs or readies that G meanwhile. Nothing
+ *     that can block or fault is done under it.
+ *  3. A running P has exactly one M (p->m->p == p). A P without an M is idle
+ *     (on the idle list, empty queue) or stopped, or in the hands of one M
+ *     under sched.lock or as nextp.
+ *  4. Every G that is Grunnable is in exactly one queue, or in the hands of
+ *     the M that will queue or run it.
+ *  5. A submitter publishes work, then reads nmspinning; a parking M lowers
+ *     nmspinning, then re-reads all queues (both sequentially consistent):
+ *     no wake-up is lost.
+ *  6. Requests to preempt, stop or suspend are best effort; every waiter
+ *     re-issues them until what it waits for has happened.
+ *  7. G, M and P structs are never freed.
+ *
+ * Locks: sched.lock (RANK_SCHED): global queue, idle lists, M counts, stopwait.
+ * allglock (RANK_ALLG). p->timers.lock (RANK_TIMERS). hchan.lock (RANK_CHAN).
+ * Wait queues of tarn/sync.h: a spin lock each (RANK_WAITQ by convention).
+ * worldsema: held by who stops the world; a goroutine semaphore.
+ */
+#ifndef TARN_SCHED_SCHED_H_
+#define TARN_SCHED_SCHED_H_
+
+#include <pthread.h>
+
+#include "base/base.h"
+#include "base/lock.h"
+#include "base/options.h"
+#include "heap/heap.h"
+#include "tarn/sched.h"
+
+/* Status of a G. The scan bit is added to one of runnable, running, syscall,
+ * waiting, preempted. */
+enum {
+    Gidle = 0,
+    Grunnable = 1,
+    Grunning = 2,
+    Gsyscall = 3,
+    Gwaiting = 4,
+    Gdead = 6,
+    Gcopystack = 8,
+    Gpreempted = 9,
+    Gscan = 0x1000,
+};
+
+enum { Pidle = 0, Prunning = 1, Psyscall = 2, Pgcstop = 3, Pdead = 4 };
+
+/* Values of g->stackguard0 that are above any stack pointer. */
+#define STACK_PREEMPT ((uintptr_t)0xfffffffffffffade)
+#define STACK_FORCEMOVE ((uintptr_t)0xfffffffffffffeed)
+
+#define WAIT_REASONS(X)                                                        \
+    X(NONE, "")                                                                \
+    X(CHAN_SEND, "chan send")                                                  \
+    X(CHAN_RECV, "chan receive")                                               \
+    X(SELECT, "select")                                                        \
+    X(SELECT_NO_CASES, "select (no cases)")                                    \
+    X(MUTEX, "mutex lock")                                                     \
+    X(COND, "condition wait")                                                  \
+    X(WAITGROUP, "wait group wait")                                            \
+    X(SEMA, "semaphore acquire")                                               \
+    X(SLEEP, "sleep")                                                          \
+    X(PREEMPTED, "preempted")                                                  \
+    X(STOPPING_WORLD, "stopping the world")                                    \
+    X(GC_ASSIST, "GC assist marking")                                          \
+    X(GC_SELF_SCAN, "GC self scan")                                            \
+    X(GC_WAIT, "wait for GC cycle")                                            \
+    X(GC_IDLE, "GC (idle)")
+enum wait_reason {
+#define WAIT_REASON_ENUM_(n, s) WAIT_##n,
+    WAIT_REASONS(WAIT_REASON_ENUM_)
+#undef WAIT_REASON_ENUM_
+};
+
+struct g;
+struct m;
+struct p;
+struct hchan;
+
+struct stack {
+    uintptr_t lo, hi;
+};
+
+enum stack_kind { STACK_NONE, STACK_COPYING, STACK_FIXED, STACK_SYSTEM };
+
+/* A G in a wait list. From a cache of the P; not managed memory. elem may point
+ * into g's stack: copystack adjusts it through g->waiting. */
+struct sudog {
+    struct g *g;
+    struct sudog *next, *prev; /* in the channel's list */
+    void *elem;
+    struct hchan *c;
+    struct sudog *waitlink;    /* g->waiting list, select: in lock order */
+    bool is_select;
+    bool success;              /* woken by a transfer, not by close */
+    uint16_t case_index;
+    int64_t acquiretime;
+};
+
+struct g {
+    /* Offsets of the first fields are known to assembly (asm.h). */
+    uintptr_t sched_sp;            /* saved stack pointer when not running */
+    _Atomic uintptr_t stackguard0; /* stack.lo + guard, or a request */
+    struct m *m;
+    struct stack stack;
+    uintptr_t stackguard1;         /* what stackguard0 is without a request */
+    enum stack_kind kind;
+    bool default_stack;            /* may be kept for the next G */
+    _Atomic uint32_t atomicstatus;
+
+    uint64_t goid;
+    _Atomic bool preempt;      /* asked to yield at the next safe point */
+    _Atomic bool preemptStop;  /* asked to park as Gpreempted instead */
+    _Atomic bool preemptShrink;
+    bool system;               /* the runtime's own: not scanned, not counted */
+    _Atomic bool gcscandone;
+    bool throwsplit;           /* growing the stack now is a bug */
+    bool dead_reported;
+    _Atomic bool parkingOnChan, activeStackChans;
+    _Atomic uint32_t selectDone;
+    uint32_t waitreason;
+    int64_t waitsince;
+    struct g *schedlink;       /* in a queue of Gs */
+    struct sudog *waiting;     /* sudogs this G waits on, in lock order */
+    void *param;               /* waker to woken: the sudog that fired */
+    uintptr_t syscallsp;       /* != 0: in a native call; scan from here */
+    struct m *lockedm;
+
+    tarn_fn fn;                /* entry, for reports */
+    void *entry_arg;           /* root until the goroutine has started */
+    void *stackdata;           /* stackscan: __morestack_allocate_... blocks */
+    int64_t gcAssistBytes;     /* gc: credit (+) or debt (-) */
+    char *error_text;
+    void *fiber;               /* sanitizers' handle of this stack */
+    void *fake_stack;
+    struct g *alllink;
+};
+
+struct timer {                 /* by value inside managed tarn_timer or sudog-like */
+    int64_t when;
+    void (*f)(void *arg);      /* on g0 of some M with a P; must not block */
+    void *arg;
+    struct p *_Atomic pp;      /* whose heap it is in */
+    uint32_t index;            /* in that heap, + 1; 0 = in none; by its lock */
+    void *keep;                /* managed object kept alive while it runs */
+};
+
+struct timers {
+    struct mutex lock;
+    struct timer **heap;       /* 4-ary min-heap on when */
+    uint32_t len, cap;
+    _Atomic int64_t when0;     /* heap[0]->when, or 0 if empty */
+};
+
+#define RUNQ_SIZE 256
+
+struct p {
+    uint32_t id;
+    _Atomic uint32_t status;
+    struct m *_Atomic m;
+    struct p *link;            /* idle list */
+    _Atomic uint32_t schedtick;/* each execute that does not inherit a slice */
+    _Atomic uint32_t syscalltick;
+    _Atomic bool preempt;
+    _Atomic uint32_t runSafePointFn;
+
+    _Atomic uint32_t runqhead CACHE_ALIGNED;
+    _Atomic uint32_t runqtail;
+    struct g *_Atomic runq[RUNQ_SIZE];
+    struct g *_Atomic runnext;
+
+    struct mcache mcache CACHE_ALIGNED;
+    void *gcdata;              /* gc: work buffers, write-barrier buffer */
+    void *stackcache;          /* stackscan */
+    struct g *gfree[2];        /* dead Gs with default stacks: copying, fixed */
+    uint32_t ngfree[2];
+    struct sudog *sudogcache;
+    uint32_t nsudog;
+    struct timers timers;
+    uint64_t rand;
+    uint64_t goidcache, goidcacheend;
+
+    /* sysmon's own notes. */
+    uint32_t sysmon_schedtick, sysmon_syscalltick;
+    int64_t sysmon_schedwhen, sysmon_syscallwhen;
+};
+
+struct m {
+    /* Offsets known to assembly. */
+    struct g *g0;
+    struct g *_Atomic curg;
+
+    uint64_t id;
+    struct p *_Atomic p;
+    struct p *nextp;
+    struct p *oldp;
+    _Atomic uintptr_t *tls_guard; /* this thread's %fs:0x70, 0 for g0 */
+    int32_t locks;             /* > 0: not preemptible */
+    bool spinning;
+    bool exit_to_main;         /* M0: leave schedule(), return from tarn_main */
+    struct note park;
+    struct m *schedlink;       /* idle list */
+    struct m *alllink;
+    bool (*waitunlockf)(struct g *gp, void *lock);
+    void *waitlock;
+    pthread_t thread;
+    int32_t procid;
+    uint64_t rand;
+    void (*mstartfn)(void);
+    struct g *lockedg;
+    uintptr_t main_sp;         /* M0: where tarn_main's frame continues */
+    struct g g0_storage;
+};
+
+struct gqueue {
+    struct g *head, *tail;
+    uint32_t n;
+};
+
+struct schedt {
+    struct mutex lock;
+    struct gqueue runq;        /* the global queue */
+    _Atomic uint32_t runqsize;
+    struct m *midle;
+    uint32_t nmidle;
+    int32_t nmidlelocked;
+    int32_t nmsys;
+    uint64_t mnext;            /* Ms made or being made */
+    struct p *pidle;
+    _Atomic uint32_t npidle;
+    _Atomic uint32_t nmspinning;
+    _Atomic bool needspinning;
+
+    _Atomic bool gcwaiting;    /* a stop of the world is wanted */
+    int32_t stopwait;
+    struct note stopnote;
+    int64_t stop_began, stop_took;
+
+    _Atomic bool sysmonwait;
+    struct note sysmonnote;
+
+    void (*safePointFn)(struct p *);
+    int32_t safePointWait;
+    struct note safePointNote;
+
+    _Atomic uint64_t goidgen;
+    _Atomic int64_t ngoroutines; /* user ones, not dead */
+    struct g *gfree[2];          /* dead Gs; RANK_GFREE */
+    struct mutex gfreelock;
+    uint32_t ngfree[2];
+    struct m *timer_sleeper;     /* the idle M that wakes for the next timer */
+    int64_t timer_sleep_until;
+
+    bool started;                /* tarn_main is running */
+    bool main_done;
+    struct g *maing;             /* when it ends, tarn_main returns */
+    bool initialised;
+    uint32_t worldsema;          /* 1 free, 0 held; under sched.lock */
+    struct gqueue worldwait;     /* Gs that wait for it */
+};
+extern struct schedt sched;
+
+extern struct p **allp;          /* nprocs of them, fixed after start */
+extern uint32_t nprocs;
+extern struct m *_Atomic allm;
+extern struct m m0;
+/* All Gs ever made: an append-only array of chunks, readable without a lock up
+ * to allglen. */
+extern _Atomic size_t allglen;
+struct g *allg_at(size_t i);
+
+/* What the layers above install before the first goroutine exists. */
+struct sched_hooks {
+    /* Gives gp a stack (kind and size as asked; 0 = default). False: no memory,
+     * error set. On g0 or before start. */
+    bool (*stackalloc)(struct g *gp, enum stack_kind kind, size_t size);
+    void (*stackfree)(struct g *gp); /* of a dead G */
+    enum stack_kind (*stack_kind_of)(tarn_fn fn, enum tarn_stacks want,
+                                     bool *ok);
+    void (*p_init)(struct p *pp);
+    /* A mark worker that should run on pp now, or NULL. idle: pp has nothing
+     * else to do. Called with pp held, not under locks. */
+    struct g *(*gc_worker)(struct p *pp, bool idle);
+    bool (*gc_work_available)(void);
+    /* Before n bytes at dst are overwritten by those at src (NULL: by zeroes):
+     * the write barrier, if it is on. */
+    void (*bulk_barrier)(void *dst, const void *src, size_t n);
+    void (*shade)(const void *p);    /* keep p alive this cycle, if marking */
+    void *(*alloc)(size_t n, enum layout layout); /* tarn_alloc_... */
+    void (*goexit)(struct g *gp);    /* on g0, gp is about to be dead */
+    /* Every stop, when the world runs again: whole and stopping time. */
+    void (*stw_done)(int64_t total_ns, int64_t stopping_ns);
+};
+extern struct sched_hooks sched_hooks;
+
+/* --- assembly (asm_amd64.S) ------------------------------------------------ */
+
+ALWAYS_INLINE struct g *getg(void)
+{
+    struct g *gp;
+    __asm__ volatile("movq tarn_tls_g@gottpoff(%%rip), %0\n\t"
+                     "movq %%fs:(%0), %0"
+                     : "=r"(gp));
+    return gp;
+}
+void setg(struct g *gp); /* thread start only */
+
+/* Leaves the current goroutine: saves it, switches to g0, calls fn(gp). */
+void mcall(void (*fn)(struct g *gp));
+/* Calls fn(arg) on g0 and returns; directly if already there. The goroutine's
+ * stack is scannable meanwhile (sched_sp is set). */
+void systemstack(void (*fn)(void *arg), void *arg);
+void gogo(struct g *gp) __attribute__((noreturn));
+/* Runs fn on this stack with g0->sched_sp set to it, fn does not return;
+ * mstart_return leaves it again. */
+void mstart_call(struct m *mp, void (*fn)(void));
+void mstart_return(struct m *mp) __attribute__((noreturn));
+void goroutine_entry(void); /* a new G's first return address */
+
+/* On a user or system goroutine (not g0, not a foreign thread)? */
+ALWAYS_INLINE bool on_goroutine(void)
+{
+    struct g *gp = getg();
+    return gp != NULL && gp->kind != STACK_SYSTEM;
+}
+/* The usual opening of a public call. Sets the error text if it fails. */
+bool require_goroutine(const char *what);
+
+ALWAYS_INLINE struct m *acquirem(void)
+{
+    struct m *mp = getg()->m;
+    mp->locks++;
+    __asm__ volatile("" ::: "memory");
+    return mp;
+}
+ALWAYS_INLINE void releasem(struct m *mp)
+{
+    __asm__ volatile("" ::: "memory");
+    mp->locks--;
+}
+
+/* --- status (status.c) ------------------------------------------------------ */
+
+ALWAYS_INLINE uint32_t readgstatus(struct g *gp)
+{
+    return atomic_load_explicit(&gp->atomicstatus, memory_order_acquire);
+}
+void casgstatus(struct g *gp, uint32_t from, uint32_t to);
+bool castogscanstatus(struct g *gp, uint32_t from, uint32_t to);
+void casfrom_Gscanstatus(struct g *gp, uint32_t from, uint32_t to);
+void casGToPreemptScan(struct g *gp, uint32_t from, uint32_t to);
+bool casGFromPreempted(struct g *gp, uint32_t from, uint32_t to);
+void casGToWaiting(struct g *gp, uint32_t from, enum wait_reason reason);
+const char *gstatus_name(uint32_t s);
+const char *wait_reason_name(uint32_t r);
+
+/* --- park, ready, schedule (proc.c) ---------------------------------------- */
+
+/* Parks the caller: Gwaiting, then unlockf(gp, lock) on g0; if that is false it
+ * goes on at once. Returns when somebody has readied it. */
+void gopark(bool (*unlockf)(struct g *, void *), void *lock,
+            enum wait_reason reason);
+void goparkunlock(struct mutex *m, enum wait_reason reason);
+/* Makes a parked G runnable: next on this P, and wakes an idle P if any. From
+ * a goroutine or g0 that holds a P. */
+void goready(struct g *gp);
+void ready(struct g *gp, bool next);
+/* From a thread without a P, or for many: onto the global queue. */
+void injectglist(struct gqueue *q);
+void schedule(void) __attribute__((noreturn));
+void gosched_m(struct g *gp) __attribute__((noreturn));   /* for mcall */
+void gopreempt_m(struct g *gp) __attribute__((noreturn));
+void preemptPark(struct g *gp) __attribute__((noreturn));
+void goexit0(struct g *gp) __attribute__((noreturn));
+void goexit1(void) __attribute__((noreturn));
+void gosched(void);  /* tarn_yield from inside */
+void goyield(void);  /* to the local tail */
+struct g *newproc(tarn_fn fn, void *arg, const struct tarn_go_attr *attr,
+                  bool system); /* runnable and queued; NULL: error set */
+void wakep(void);
+void startm(struct p *pp, bool spinning);
+void handoffp(struct p *pp);
+void stopm(void);
+void gqueue_push(struct gqueue *q, struct g *gp);
+struct g *gqueue_pop(struct gqueue *q);
+void globrunqput(struct g *gp); /* sched.lock held */
+bool runqempty(struct p *pp);
+void runqput(struct p *pp, struct g *gp, bool next);
+struct g *runqget(struct p *pp, bool *inherit);
+struct g *runqsteal(struct p *pp, struct p *victim, bool steal_runnext);
+void allgadd(struct g *gp);
+struct sudog *acquireSudog(void); /* by a goroutine; never NULL */
+void releaseSudog(struct sudog *s);
+
+/* If the caller is asked to stop, does so. For API entry points. */
+void preempt_check_slow(void);
+ALWAYS_INLINE void preempt_check(void)
+{
+    struct g *gp = getg();
+    if (unlikely(atomic_load_explicit(&gp->preempt, memory_order_relaxed)))
+        preempt_check_slow();
+}
+
+/* --- preemption, stop-the-world (preempt.c, stw.c, sysmon.c) --------------- */
+
+bool preemptone(struct p *pp);
+bool preemptall(void);
+bool canPreemptM(struct m *mp);
+/* Puts g's request word where the running thread's prologues see it. */
+void set_stackguard(struct g *gp, uintptr_t v);
+
+/* The stops of the collector (from a system goroutine, worldsema held). */
+void stopTheWorldWithSema(void);
+void startTheWorldWithSema(void);
+/* For goroutines: acquire worldsema, make the caller scannable, stop. */
+void stopTheWorld(void);
+void startTheWorld(void);
+void worldsema_acquire(void); /* parks if needed */
+void worldsema_release(void);
+/* Runs fn on every P at a safe point, not all at once; worldsema held. */
+void forEachP(void (*fn)(struct p *));
+void *sysmon_thread(void *unused);
+void checkdead(void); /* sched.lock held */
+
+/* --- start and end (main.c) -------------------------------------------------- */
+
+/* Once: makes nprocs Ps. False: error set. Hooks are installed before. */
+bool sched_init(uint32_t procs);
+/* Runs fn(arg) as a goroutine with this thread as M0 until it returns. */
+tarn_status sched_run(tarn_fn fn, void *arg);
+/* proc.c, for main.c */
+struct p *pidleget(void); /* sched.lock held */
+void pidleput(struct p *pp);
+struct p *releasep(void);
+void acquirep(struct p *pp);
+void m_init(struct m *mp);
+void gcstopm(void);
+void runSafePointFn(void);
+void dropg(void);
+void gdestroy(struct g *gp); /* on g0: running -> dead, structs reused */
+bool thread_create(pthread_t *t, void *(*fn)(void *), void *arg);
+struct m *mget(void); /* sched.lock held */
+void newm(void (*fn)(void), struct p *pp);
+void main_exit(void) __attribute__((noreturn));
+void goroutine_report(void); /* to stderr: every user goroutine, its wait */
+
+/* --- timers (time.c) ---------------------------------------------------------- */
+
+void timers_init(struct timers *ts);
+void timer_add(struct timer *t);      /* when, f, arg set; by a goroutine */
+bool timer_del(struct timer *t);      /* true: it had not fired */
+/* Runs due timers of pp; returns the time of its next one, 0 if none. */
+int64_t checkTimers(struct p *pp, int64_t now, int64_t *polluntil, bool *ran);
+int64_t timers_next(void);            /* over all Ps; 0: none */
+void timer_wake_sleeper(int64_t when);/* proc.c */
+/* For markroot: calls fn on every keep and arg of running timers. */
+void timers_each(struct p *pp, void (*fn)(const void *p, void *arg), void *arg);
+
+/* --- test instruments ------------------------------------------------------------ */
+
+/* Random delay at a named protocol step when option delays is set. */
+void delay_point_slow(const char *name);
+ALWAYS_INLINE void delay_point(const char *name)
+{
+#if TARN_CHECKS >= 2
+    if (unlikely(options.delays != 0))
+        delay_point_slow(name);
+#else
+    (void)name;
+#endif
+}
+
+#endif
