@@ -28,6 +28,13 @@ start=$(grep -nE '^```c[ 	]*$' "$readme" | head -n 1 | cut -d: -f1) || {
 }
 block c 0 >"$scratch/example.c"
 
+# The commands of a shell block, continued lines joined.
+commands_after() {
+    block 'sh|bash|console|shell' "$1" |
+        sed -e ':a' -e '/\\$/N; s/\\\n *//; ta' | sed 's/^\$ //'
+}
+compiles='(cc|clang)\b.*\.c\b'
+
 # The compile command: of the first shell block behind it with "cc ... x.c".
 commands=
 from=$start
@@ -35,8 +42,8 @@ while :; do
     next=$(awk -v from="$from" 'NR > from && /^```(sh|bash|console|shell)[ \t]*$/ {
         print NR; exit }' "$readme")
     [ -n "$next" ] || break
-    commands=$(block 'sh|bash|console|shell' $((next - 1)) | sed 's/^\$ //')
-    grep -qE '(cc|clang)\b.*\.c\b' <<<"$commands" && break
+    commands=$(commands_after $((next - 1)))
+    grep -qE "$compiles" <<<"$commands" && break
     commands=
     from=$next
 done
@@ -44,10 +51,8 @@ done
     echo "$readme does not say how to compile its example"
     exit 1
 }
-# Joins continued lines, then keeps from the compile line on: what stands before
-# it is installation.
-commands=$(sed -e ':a' -e '/\\$/N; s/\\\n//; ta' <<<"$commands" |
-    sed -nE '/(cc|clang)\b.*\.c\b/,$p')
+# What stands before the compile line is installation.
+commands=$(sed -nE "/$compiles/,\$p" <<<"$commands")
 file=$(grep -oE '[A-Za-z0-9_./-]+\.c\b' <<<"$commands" | head -n 1)
 mkdir -p "$scratch/$(dirname "$file")"
 cp "$scratch/example.c" "$scratch/$file" 2>/dev/null || true
@@ -60,7 +65,8 @@ echo "$commands"
 cd "$scratch"
 bash -euo pipefail -c "$commands"
 # If the block did not run what it made, do.
-program=$(grep -oE -- '-o +[^ ]+' <<<"$commands" | head -n 1 | sed 's/-o *//')
+program=$(grep -oE -- '-o +[^ ]+' <<<"$commands" | tail -n 1 |
+    sed "s/-o *//")
 program=${program:-a.out}
 if ! grep -qE "(^|[ ;&])\./$program" <<<"$commands"; then
     "./$program"
