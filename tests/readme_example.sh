@@ -66,7 +66,7 @@ cd "$scratch"
 bash -euo pipefail -c "$commands"
 # If the block did not run what it made, do.
 program=$(grep -oE -- '-o +[^ ]+' <<<"$commands" | tail -n 1 |
-    sed "s/-o *//")
+    sed "s/-o *//" || true)
 program=${program:-a.out}
 if ! grep -qE "(^|[ ;&])\./$program" <<<"$commands"; then
     "./$program"
