@@ -19,10 +19,12 @@ target_include_directories(tarn_flags INTERFACE
     ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
 
 # One set of objects serves both libraries, so they are position-independent.
-# Thread-local variables still take one instruction: initial-exec.
+# Thread-local variables still take one instruction: initial-exec. Without a
+# PLT no call binds its symbol when first made, which takes more stack than
+# there is where the runtime works on small ones.
 add_library(tarn_layer_flags INTERFACE)
 target_compile_options(tarn_layer_flags INTERFACE
-    -fvisibility=hidden -fPIC -ftls-model=initial-exec
+    -fvisibility=hidden -fPIC -fno-plt -ftls-model=initial-exec
     $<$<COMPILE_LANGUAGE:ASM>:-Wa,--noexecstack>)
 target_link_libraries(tarn_layer_flags INTERFACE tarn_flags)
 
