@@ -184,7 +184,8 @@ struct g *newproc(tarn_fn fn, void *arg, const struct tarn_go_attr *attr,
                               .arg = arg,
                               .size = attr ? attr->stack_size : 0,
                               .system = system,
-                              .main = !system && sched.maing == NULL };
+                              .main = !system && sched.maing == NULL &&
+                                      getg() == m0.g0 };
     bool ok = true;
     a.kind = system ? STACK_FIXED
                     : sched_hooks.stack_kind_of(fn, want, &ok);

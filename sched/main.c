@@ -285,6 +285,8 @@ static void start_main(void)
     sched.stop_began = 0;
     startTheWorldWithSema();
     worldsema_release();
+    if (sched_hooks.on_start)
+        sched_hooks.on_start();
     if (newproc(a->fn, a->arg, NULL, false) == NULL)
         throw("no memory for the first goroutine: %s", tarn_last_error());
     schedule();

@@ -299,6 +299,7 @@ struct sched_hooks {
     enum stack_kind (*stack_kind_of)(tarn_fn fn, enum tarn_stacks want,
                                      bool *ok);
     void (*p_init)(struct p *pp);
+    void (*on_start)(void); /* on g0, each time tarn_main has started the world */
     /* A mark worker that should run on pp now, or NULL. idle: pp has nothing
      * else to do. Called with pp held, not under locks. */
     struct g *(*gc_worker)(struct p *pp, bool idle);
