@@ -3,7 +3,7 @@
 #   tarn           libtarn.a: one relocatable object whose only global symbols
 #                  are the public ones
 #   tarn_shared    libtarn.so
-#   tarn_internal  an archive of the objects as they are, for tests of internals
+#   tarn_internal  the same object with all symbols left, for tests of internals
 
 set(TARN_LAYERS base heap sched stackscan gc)
 set(tarn_objects)
@@ -21,25 +21,36 @@ if(NOT tarn_objects)
     message(FATAL_ERROR "No sources in any of: ${TARN_LAYERS}")
 endif()
 
+# This one asks which linker made the program: see there.
+set_source_files_properties(${PROJECT_SOURCE_DIR}/stackscan/linkcheck.c
+    PROPERTIES COMPILE_OPTIONS -fsplit-stack)
+
 # A plain name, not an imported target: it is also what an installed package
 # must say. (It stands for -lmimalloc, or for a target of that name.)
 set(tarn_dependencies mimalloc pthread ${CMAKE_DL_LIBS})
 
 find_program(TARN_LD NAMES ld.bfd ld REQUIRED)
-set(whole ${PROJECT_BINARY_DIR}/tarn-whole.o)
+add_library(tarn_no_split_stack OBJECT
+    ${PROJECT_SOURCE_DIR}/cmake/no_split_stack.S)
+set(whole ${PROJECT_BINARY_DIR}/tarn-internal.o)
 set(public ${PROJECT_BINARY_DIR}/tarn.o)
+set(parts ${tarn_objects} $<TARGET_OBJECTS:tarn_no_split_stack>)
+add_custom_command(
+    OUTPUT ${whole}
+    COMMAND ${TARN_LD} -r -o ${whole} ${parts}
+    DEPENDS ${parts}
+    COMMENT "Linking tarn-internal.o"
+    COMMAND_EXPAND_LISTS VERBATIM)
 add_custom_command(
     OUTPUT ${public}
-    BYPRODUCTS ${whole}
-    COMMAND ${TARN_LD} -r -o ${whole} ${tarn_objects}
     COMMAND ${CMAKE_OBJCOPY} --localize-hidden ${whole} ${public}
-    DEPENDS ${tarn_objects}
-    COMMENT "Linking tarn.o, hiding internal symbols"
-    COMMAND_EXPAND_LISTS VERBATIM)
+    DEPENDS ${whole}
+    COMMENT "Hiding internal symbols in tarn.o"
+    VERBATIM)
+set_source_files_properties(${whole} ${public} PROPERTIES
+    EXTERNAL_OBJECT TRUE GENERATED TRUE)
 
 add_library(tarn STATIC ${public})
-set_source_files_properties(${public} PROPERTIES EXTERNAL_OBJECT TRUE
-    GENERATED TRUE)
 set_target_properties(tarn PROPERTIES LINKER_LANGUAGE C)
 
 add_library(tarn_shared SHARED ${tarn_objects})
@@ -67,6 +78,7 @@ target_link_libraries(tarn_shared PRIVATE ${tarn_dependencies})
 add_library(tarn::tarn ALIAS tarn)
 add_library(tarn::shared ALIAS tarn_shared)
 
-add_library(tarn_internal STATIC EXCLUDE_FROM_ALL ${tarn_objects})
+add_library(tarn_internal STATIC EXCLUDE_FROM_ALL ${whole})
+add_dependencies(tarn_internal tarn)
 set_target_properties(tarn_internal PROPERTIES LINKER_LANGUAGE C)
 target_link_libraries(tarn_internal INTERFACE tarn_flags ${tarn_dependencies})

@@ -35,13 +35,14 @@ undefined=$(readelf -sW "$archive" |
     awk '$7 == "UND" && $6 == "HIDDEN" && $8 !~ /^__(start|stop)_/ {print $8}')
 [ -z "$undefined" ] || complain "$archive lacks internal symbols: $undefined"
 
-# lld gives callers of code that has no stack checks more stack; the mark that
-# says "I have them" is for a whole object, so one marked file would speak for
-# the whole runtime, which has none.
-if readelf -SW "$archive" | grep -q 'note\.GNU-split-stack'; then
-    complain "$archive claims to be compiled with -fsplit-stack"
-fi
-note=$(readelf -SW "$archive" | grep 'note\.GNU-stack') ||
+# lld gives callers of code that has no stack checks more stack, at a price; the
+# archive says that its callers need none, and that it has no checks itself.
+sections=$(readelf -SW "$archive")
+for section in .note.GNU-split-stack .note.GNU-no-split-stack; do
+    grep -qwF -- "$section" <<<"$sections" ||
+        complain "$archive has no $section"
+done
+note=$(grep 'note\.GNU-stack' <<<"$sections") ||
     complain "$archive has no .note.GNU-stack: a source lacks it"
 if grep -q ' X ' <<<"${note:-}" ||
     readelf -lW "$shared" | grep GNU_STACK | grep -q E; then
