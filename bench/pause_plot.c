@@ -90,7 +90,7 @@ static void put_percentiles(FILE *f, const struct plan *p,
 
 static void put_summary(FILE *f, const struct plan *p)
 {
-    fprintf(f, "$summary << EOD\nworkload");
+    fprintf(f, "$summary << EOD\n# workload");
     for (int k = 0; k < p->collector_count; k++)
         fprintf(f, " %s", collector_info[p->collectors[k]].name);
     putc('\n', f);
@@ -112,8 +112,9 @@ static void put_summary(FILE *f, const struct plan *p)
                "set title 'Longest pause, median of the repeats'\n"
                "set style data histograms\nset style fill solid\n"
                "set style histogram clustered gap 1\n"
-               "set logscale y\nset ylabel 'microseconds'\nset grid ytics\n"
-               "set key top left\nset bmargin 4\n");
+               "set logscale y\nset yrange [1:]\nset ylabel "
+               "'microseconds'\nset grid ytics\n"
+               "set key outside top center horizontal\nset bmargin 4\n");
     int n = 0;
     for (int k = 0; k < p->collector_count; k++) {
         enum collector_id g = p->collectors[k];
@@ -128,13 +129,14 @@ static void put_summary(FILE *f, const struct plan *p)
 
 static void put_script(FILE *f, const struct plan *p)
 {
-    fprintf(f, "# Run in this directory: gnuplot plot.gp\n"
-               "set terminal svg size 900,540 background 'white'\n"
-               "set grid\nset key top left\nset logscale xy\n"
-               "set xlabel 'percentile'\nset ylabel 'microseconds'\n"
-               "set xtics ('0' 1, '90%%%%' 10, '99%%%%' 100, "
-               "'99.9%%%%' 1000, '99.99%%%%' 1e4, '99.999%%%%' 1e5, "
-               "'99.9999%%%%' 1e6)\n");
+    fprintf(f,
+            "# Run in this directory: gnuplot plot.gp\n"
+            "set terminal svg size 900,540 background 'white'\n"
+            "set grid\nset key outside top center horizontal\nset logscale xy\n"
+            "set xlabel 'percentile'\nset ylabel 'microseconds'\n"
+            "set xtics ('0' 1, '90%%%%' 10, '99%%%%' 100, "
+            "'99.9%%%%' 1000, '99.99%%%%' 1e4, '99.999%%%%' 1e5, "
+            "'99.9999%%%%' 1e6)\n");
     for (int i = 0; i < p->case_count; i++) {
         const struct bench_case *c = &p->cases[i];
         put_percentiles(f, p, c, "pause", ".pause.hgrm", METRIC_PAUSE_MAX);
