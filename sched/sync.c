@@ -373,7 +373,7 @@ void tarn_cond_broadcast(tarn_cond *c)
 /* The count goes down to zero only under the queue's lock, in one step with
  * taking out all who wait: whoever queues later waits for the next zero. A wait
  * takes that lock even if it finds zero, so that it never returns (and its
- * caller frees the struct) while the last tarn_waitgroup_done is still in it. */
+ * caller frees the struct) while the last tarn_waitgroup_done is still inside. */
 static void waitgroup_add(tarn_waitgroup *w, int64_t delta, const char *what)
 {
     int64_t old = __atomic_load_n(&w->count, __ATOMIC_RELAXED), new;
