@@ -124,7 +124,9 @@ struct g {
     _Atomic uintptr_t stackguard0; /* stack.lo + guard, or a request */
     struct m *m;
     struct stack stack;
+    uintptr_t stackguard1;         /* what stackguard0 is without a request */
     enum stack_kind kind;
+    bool default_stack;            /* may be kept for the next G */
     _Atomic uint32_t atomicstatus;
 
     uint64_t goid;
@@ -191,8 +193,8 @@ struct p {
     struct mcache mcache CACHE_ALIGNED;
     void *gcdata;              /* gc: work buffers, write-barrier buffer */
     void *stackcache;          /* stackscan */
-    struct g *gfree;
-    uint32_t ngfree;
+    struct g *gfree[2];        /* dead Gs with default stacks: copying, fixed */
+    uint32_t ngfree[2];
     struct sudog *sudogcache;
     uint32_t nsudog;
     struct timers timers;
@@ -207,10 +209,10 @@ struct p {
 struct m {
     /* Offsets known to assembly. */
     struct g *g0;
-    struct g *curg;
+    struct g *_Atomic curg;
 
     uint64_t id;
-    struct p *p;
+    struct p *_Atomic p;
     struct p *nextp;
     struct p *oldp;
     _Atomic uintptr_t *tls_guard; /* this thread's %fs:0x70, 0 for g0 */
@@ -253,7 +255,7 @@ struct schedt {
     _Atomic bool gcwaiting;    /* a stop of the world is wanted */
     int32_t stopwait;
     struct note stopnote;
-    int64_t stop_began;
+    int64_t stop_began, stop_took;
 
     _Atomic bool sysmonwait;
     struct note sysmonnote;
@@ -264,14 +266,15 @@ struct schedt {
 
     _Atomic uint64_t goidgen;
     _Atomic int64_t ngoroutines; /* user ones, not dead */
-    struct g *gfree;             /* dead Gs; RANK_GFREE */
+    struct g *gfree[2];          /* dead Gs; RANK_GFREE */
     struct mutex gfreelock;
-    uint32_t ngfree;
+    uint32_t ngfree[2];
     struct m *timer_sleeper;     /* the idle M that wakes for the next timer */
     int64_t timer_sleep_until;
 
     bool started;                /* tarn_main is running */
     bool main_done;
+    struct g *maing;             /* when it ends, tarn_main returns */
     bool initialised;
     uint32_t worldsema;          /* 1 free, 0 held; under sched.lock */
     struct gqueue worldwait;     /* Gs that wait for it */
@@ -293,10 +296,10 @@ struct sched_hooks {
      * error set. On g0 or before start. */
     bool (*stackalloc)(struct g *gp, enum stack_kind kind, size_t size);
     void (*stackfree)(struct g *gp); /* of a dead G */
-    bool (*stack_suits)(struct g *gp, enum stack_kind kind, size_t size);
     enum stack_kind (*stack_kind_of)(tarn_fn fn, enum tarn_stacks want,
                                      bool *ok);
     void (*p_init)(struct p *pp);
+    void (*on_start)(void); /* on g0, each time tarn_main has started the world */
     /* A mark worker that should run on pp now, or NULL. idle: pp has nothing
      * else to do. Called with pp held, not under locks. */
     struct g *(*gc_worker)(struct p *pp, bool idle);
@@ -391,6 +394,7 @@ void gosched_m(struct g *gp) __attribute__((noreturn));   /* for mcall */
 void gopreempt_m(struct g *gp) __attribute__((noreturn));
 void preemptPark(struct g *gp) __attribute__((noreturn));
 void goexit0(struct g *gp) __attribute__((noreturn));
+void goexit1(void) __attribute__((noreturn));
 void gosched(void);  /* tarn_yield from inside */
 void goyield(void);  /* to the local tail */
 struct g *newproc(tarn_fn fn, void *arg, const struct tarn_go_attr *attr,
@@ -437,8 +441,30 @@ void worldsema_acquire(void); /* parks if needed */
 void worldsema_release(void);
 /* Runs fn on every P at a safe point, not all at once; worldsema held. */
 void forEachP(void (*fn)(struct p *));
-void sysmon(void);
+void *sysmon_thread(void *unused);
 void checkdead(void); /* sched.lock held */
+
+/* --- start and end (main.c) -------------------------------------------------- */
+
+/* Once: makes nprocs Ps. False: error set. Hooks are installed before. */
+bool sched_init(uint32_t procs);
+/* Runs fn(arg) as a goroutine with this thread as M0 until it returns. */
+tarn_status sched_run(tarn_fn fn, void *arg);
+/* proc.c, for main.c */
+struct p *pidleget(void); /* sched.lock held */
+void pidleput(struct p *pp);
+struct p *releasep(void);
+void acquirep(struct p *pp);
+void m_init(struct m *mp);
+void gcstopm(void);
+void runSafePointFn(void);
+void dropg(void);
+void gdestroy(struct g *gp); /* on g0: running -> dead, structs reused */
+bool thread_create(pthread_t *t, void *(*fn)(void *), void *arg);
+struct m *mget(void); /* sched.lock held */
+void newm(void (*fn)(void), struct p *pp);
+void main_exit(void) __attribute__((noreturn));
+void goroutine_report(void); /* to stderr: every user goroutine, its wait */
 
 /* --- timers (time.c) ---------------------------------------------------------- */
 

@@ -1,0 +1,337 @@
+/* sched/asm_amd64.S - everything that touches a stack pointer by hand.
+ *
+ * A goroutine that is not running looks like this at g->sched_sp, whoever put
+ * it away (mcall, systemstack, __morestack, newproc):
+ *
+ *      sched_sp ->  r15 r14 r13 r12 rbx rbp  return address
+ *
+ * so gogo has one way to resume all of them. On g0 %fs:0x70 is 0: code with
+ * split-stack prologues always finds room there.
+ */
+
+#define G_SCHED_SP 0
+#define G_STACKGUARD0 8
+#define G_M 16
+#define M_G0 0
+
+#define GUARD_SLOT %fs:0x70
+
+/* What a function that calls code without prologue checks needs on top of its
+ * own frame (the linker assumes the same number). */
+#define NON_SPLIT_ROOM 0x4000
+
+/* Bytes for eight 64-byte vector registers. */
+#define VECTOR_AREA 512
+
+        .macro PUSH_CALLEE_SAVED
+        pushq   %rbp
+        pushq   %rbx
+        pushq   %r12
+        pushq   %r13
+        pushq   %r14
+        pushq   %r15
+        .endm
+
+        .macro POP_CALLEE_SAVED
+        popq    %r15
+        popq    %r14
+        popq    %r13
+        popq    %r12
+        popq    %rbx
+        popq    %rbp
+        .endm
+
+        .macro FUNC name
+        .globl  \name
+        .hidden \name
+        .type   \name, @function
+        .p2align 4
+\name:
+        .cfi_startproc
+        .endm
+
+        /* The plain name is weak: a build for sanitizers puts a wrapper in its
+         * place that announces the switch of stacks. */
+        .macro WEAK_ALIAS name, target
+        .weak   \name
+        .hidden \name
+        .set    \name, \target
+        .endm
+
+        .macro ENDFUNC name
+        .cfi_endproc
+        .size   \name, . - \name
+        .endm
+
+        .text
+
+/* void mcall(void (*fn)(struct g *)) */
+FUNC asm_mcall
+        PUSH_CALLEE_SAVED
+        movq    tarn_tls_g@gottpoff(%rip), %rdx
+        movq    %fs:(%rdx), %rax
+        movq    %rsp, G_SCHED_SP(%rax)
+        movq    G_M(%rax), %rcx
+        movq    M_G0(%rcx), %rcx
+        movq    %rcx, %fs:(%rdx)
+        movq    $0, GUARD_SLOT
+        movq    G_SCHED_SP(%rcx), %rsp
+        movq    %rdi, %rdx
+        movq    %rax, %rdi
+        xorl    %ebp, %ebp
+        .cfi_undefined rip
+        call    *%rdx
+        ud2
+ENDFUNC asm_mcall
+WEAK_ALIAS mcall, asm_mcall
+
+/* void systemstack(void (*fn)(void *), void *arg) */
+FUNC asm_systemstack
+        movq    tarn_tls_g@gottpoff(%rip), %rdx
+        movq    %fs:(%rdx), %rax
+        movq    G_M(%rax), %rcx
+        movq    M_G0(%rcx), %rcx
+        cmpq    %rcx, %rax
+        je      1f
+        PUSH_CALLEE_SAVED
+        .cfi_adjust_cfa_offset 48
+        movq    %rsp, G_SCHED_SP(%rax)
+        movq    %rax, %rbx
+        movq    %rsp, %r12
+        movq    %rcx, %fs:(%rdx)
+        movq    $0, GUARD_SLOT
+        movq    G_SCHED_SP(%rcx), %rsp
+        .cfi_def_cfa r12, 56
+        movq    %rdi, %rax
+        movq    %rsi, %rdi
+        call    *%rax
+        /* fn may have moved the goroutine's stack: take sp from the G. */
+        movq    tarn_tls_g@gottpoff(%rip), %rdx
+        movq    %rbx, %fs:(%rdx)
+        movq    G_STACKGUARD0(%rbx), %rcx
+        movq    %rcx, GUARD_SLOT
+        movq    G_SCHED_SP(%rbx), %rsp
+        .cfi_def_cfa rsp, 56
+        POP_CALLEE_SAVED
+        .cfi_adjust_cfa_offset -48
+        ret
+1:      movq    %rdi, %rax
+        movq    %rsi, %rdi
+        jmp     *%rax
+ENDFUNC asm_systemstack
+WEAK_ALIAS systemstack, asm_systemstack
+
+/* void gogo(struct g *gp) */
+FUNC asm_gogo
+        .cfi_undefined rip
+        movq    tarn_tls_g@gottpoff(%rip), %rdx
+        movq    %rdi, %fs:(%rdx)
+        movq    G_STACKGUARD0(%rdi), %rcx
+        movq    %rcx, GUARD_SLOT
+        movq    G_SCHED_SP(%rdi), %rsp
+        POP_CALLEE_SAVED
+        ret
+ENDFUNC asm_gogo
+WEAK_ALIAS gogo, asm_gogo
+
+/* First return address of a new G; rsp is 16-byte aligned here. */
+FUNC goroutine_entry
+        .cfi_undefined rip
+        call    goroutine_begin         /* returns fn in rax, arg in rdx */
+        movq    %rdx, %rdi
+        xorl    %edx, %edx
+        xorl    %ebp, %ebp
+        call    *%rax
+        call    goexit1
+        ud2
+ENDFUNC goroutine_entry
+
+/* void mstart_call(struct m *mp, void (*fn)(void)); MAIN_SP comes from C. */
+FUNC mstart_call
+        PUSH_CALLEE_SAVED
+        .cfi_adjust_cfa_offset 48
+        subq    $8, %rsp
+        .cfi_adjust_cfa_offset 8
+        movq    M_G0(%rdi), %rax
+        movq    %rsp, G_SCHED_SP(%rax)
+        call    *%rsi
+        ud2
+ENDFUNC mstart_call
+
+/* void mstart_return(struct m *mp): as if mstart_call returned. */
+FUNC mstart_return
+        movq    M_G0(%rdi), %rax
+        movq    G_SCHED_SP(%rax), %rsp
+        addq    $8, %rsp
+        POP_CALLEE_SAVED
+        ret
+ENDFUNC mstart_return
+
+/* The compiler's prologues come here when the stack pointer is below the guard
+ * slot, just after the call of the function that wants to run:
+ *
+ *      (%rsp)   return into that function's prologue, at a one-byte ret
+ *      8(%rsp)  its caller
+ *      r10      its frame size, r11 the size of its stack arguments
+ *
+ * All argument registers are live, rax too (count of vector arguments, static
+ * chain). We return one byte further, or five where a GCC varargs function would
+ * compute the address of its stack arguments from libgcc's frame. */
+
+        .macro RETURN_TO_PROLOGUE
+        movq    (%rsp), %r10
+        cmpl    $0x185d8d4c, 1(%r10)    /* lea 0x18(%rbp), %r11 */
+        je      9f
+        addq    $8, %rsp
+        incq    %r10
+        jmp     *%r10
+9:      leaq    16(%rsp), %r11
+        addq    $8, %rsp
+        addq    $5, %r10
+        jmp     *%r10
+        .endm
+
+        .globl  __morestack_non_split
+        .type   __morestack_non_split, @function
+        .p2align 4
+__morestack_non_split:
+        .cfi_startproc
+        movq    %rsp, %r11
+        subq    %r10, %r11
+        subq    $NON_SPLIT_ROOM, %r11
+        cmpq    GUARD_SLOT, %r11
+        jb      1f
+        RETURN_TO_PROLOGUE
+1:      addq    $NON_SPLIT_ROOM, %r10
+        jmp     __morestack
+ENDFUNC __morestack_non_split
+
+        .globl  __morestack
+        .type   __morestack, @function
+        .p2align 4
+__morestack:
+        .cfi_startproc
+        pushq   %rbp
+        .cfi_adjust_cfa_offset 8
+        movq    %rsp, %rbp
+        .cfi_def_cfa_register rbp
+        pushq   %rax
+        pushq   %rdi
+        pushq   %rsi
+        pushq   %rdx
+        pushq   %rcx
+        pushq   %r8
+        pushq   %r9
+        movq    tarn_tls_g@gottpoff(%rip), %rdx
+        movq    %fs:(%rdx), %rax
+        testq   %rax, %rax
+        jz      .Lnot_goroutine
+        movq    G_M(%rax), %rcx
+        movq    M_G0(%rcx), %rcx
+        cmpq    %rcx, %rax
+        je      .Lnot_goroutine
+        subq    $VECTOR_AREA, %rsp
+        andq    $-64, %rsp
+        movl    tarn_vector_level(%rip), %esi
+        cmpl    $1, %esi
+        ja      .Lsave_zmm
+        je      .Lsave_ymm
+        movaps  %xmm0, 0(%rsp)
+        movaps  %xmm1, 16(%rsp)
+        movaps  %xmm2, 32(%rsp)
+        movaps  %xmm3, 48(%rsp)
+        movaps  %xmm4, 64(%rsp)
+        movaps  %xmm5, 80(%rsp)
+        movaps  %xmm6, 96(%rsp)
+        movaps  %xmm7, 112(%rsp)
+        jmp     .Lsaved
+.Lsave_ymm:
+        vmovaps %ymm0, 0(%rsp)
+        vmovaps %ymm1, 32(%rsp)
+        vmovaps %ymm2, 64(%rsp)
+        vmovaps %ymm3, 96(%rsp)
+        vmovaps %ymm4, 128(%rsp)
+        vmovaps %ymm5, 160(%rsp)
+        vmovaps %ymm6, 192(%rsp)
+        vmovaps %ymm7, 224(%rsp)
+        jmp     .Lsaved
+.Lsave_zmm:
+        vmovaps %zmm0, 0(%rsp)
+        vmovaps %zmm1, 64(%rsp)
+        vmovaps %zmm2, 128(%rsp)
+        vmovaps %zmm3, 192(%rsp)
+        vmovaps %zmm4, 256(%rsp)
+        vmovaps %zmm5, 320(%rsp)
+        vmovaps %zmm6, 384(%rsp)
+        vmovaps %zmm7, 448(%rsp)
+.Lsaved:
+        leaq    .Lresume(%rip), %rsi
+        pushq   %rsi
+        PUSH_CALLEE_SAVED
+        movq    %rsp, G_SCHED_SP(%rax)
+        movq    %rcx, %fs:(%rdx)
+        movq    $0, GUARD_SLOT
+        movq    %rax, %rdi              /* g */
+        movq    %r10, %rsi              /* frame size */
+        leaq    16(%rbp), %rdx          /* sp when the function was entered */
+        movq    8(%rbp), %r8            /* where in it */
+        movq    G_SCHED_SP(%rcx), %rsp
+        movq    %r8, %rcx
+        xorl    %ebp, %ebp
+        call    newstack
+        ud2
+.Lresume:
+        movl    tarn_vector_level(%rip), %esi
+        cmpl    $1, %esi
+        ja      .Lload_zmm
+        je      .Lload_ymm
+        movaps  0(%rsp), %xmm0
+        movaps  16(%rsp), %xmm1
+        movaps  32(%rsp), %xmm2
+        movaps  48(%rsp), %xmm3
+        movaps  64(%rsp), %xmm4
+        movaps  80(%rsp), %xmm5
+        movaps  96(%rsp), %xmm6
+        movaps  112(%rsp), %xmm7
+        jmp     .Lloaded
+.Lload_ymm:
+        vmovaps 0(%rsp), %ymm0
+        vmovaps 32(%rsp), %ymm1
+        vmovaps 64(%rsp), %ymm2
+        vmovaps 96(%rsp), %ymm3
+        vmovaps 128(%rsp), %ymm4
+        vmovaps 160(%rsp), %ymm5
+        vmovaps 192(%rsp), %ymm6
+        vmovaps 224(%rsp), %ymm7
+        jmp     .Lloaded
+.Lload_zmm:
+        vmovaps 0(%rsp), %zmm0
+        vmovaps 64(%rsp), %zmm1
+        vmovaps 128(%rsp), %zmm2
+        vmovaps 192(%rsp), %zmm3
+        vmovaps 256(%rsp), %zmm4
+        vmovaps 320(%rsp), %zmm5
+        vmovaps 384(%rsp), %zmm6
+        vmovaps 448(%rsp), %zmm7
+        jmp     .Lloaded
+.Lnot_goroutine:
+        /* g0 whose slot a late preemption request hit, or a foreign thread. */
+        movq    $0, GUARD_SLOT
+.Lloaded:
+        leaq    -56(%rbp), %rsp
+        popq    %r9
+        popq    %r8
+        popq    %rcx
+        popq    %rdx
+        popq    %rsi
+        popq    %rdi
+        popq    %rax
+        popq    %rbp
+        .cfi_def_cfa rsp, 8
+        RETURN_TO_PROLOGUE
+ENDFUNC __morestack
+
+        .section .note.GNU-stack, "", @progbits
+/* Code that calls this library needs no extra room for it: public functions
+ * stay within the guard zone and do the rest on g0. */
+        .section .note.GNU-split-stack, "", @progbits

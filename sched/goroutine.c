@@ -1,0 +1,276 @@
+/* sched/goroutine.c - goroutines are born, end, and are reused. */
+#include "base/sysmem.h"
+#include "sched/sched.h"
+
+/* allgs: an array of chunks that never move, so that readers need no lock. */
+#define ALLG_CHUNK 4096u
+#define ALLG_CHUNKS 32768u
+static struct g **_Atomic allg_chunks[ALLG_CHUNKS];
+_Atomic size_t allglen;
+static struct mutex allglock = MUTEX_INIT(ALLG);
+
+#define GFREE_LOCAL_MAX 64u
+
+struct g *allg_at(size_t i)
+{
+    struct g **chunk = atomic_load_explicit(&allg_chunks[i / ALLG_CHUNK],
+                                            memory_order_acquire);
+    return __atomic_load_n(&chunk[i % ALLG_CHUNK], __ATOMIC_ACQUIRE);
+}
+
+void allgadd(struct g *gp)
+{
+    ASSERT(readgstatus(gp) != Gidle);
+    lock(&allglock);
+    size_t n = atomic_load_explicit(&allglen, memory_order_relaxed);
+    ASSERT(n / ALLG_CHUNK < ALLG_CHUNKS);
+    struct g **chunk = atomic_load_explicit(&allg_chunks[n / ALLG_CHUNK],
+                                            memory_order_relaxed);
+    if (chunk == NULL) {
+        chunk = sys_alloc(ALLG_CHUNK * sizeof(*chunk));
+        if (chunk == NULL)
+            throw("out of memory for the list of goroutines");
+        atomic_store_explicit(&allg_chunks[n / ALLG_CHUNK], chunk,
+                              memory_order_release);
+    }
+    __atomic_store_n(&chunk[n % ALLG_CHUNK], gp, __ATOMIC_RELEASE);
+    atomic_store_explicit(&allglen, n + 1, memory_order_release);
+    unlock(&allglock);
+}
+
+static int kind_index(enum stack_kind kind)
+{
+    return kind == STACK_COPYING ? 0 : 1;
+}
+
+static void gfput(struct p *pp, struct g *gp)
+{
+    if (!gp->default_stack) {
+        sched_hooks.stackfree(gp);
+        ASSERT(gp->stack.lo == 0);
+        gp->kind = STACK_NONE;
+    }
+    int k = kind_index(gp->kind);
+    gp->schedlink = pp->gfree[k];
+    pp->gfree[k] = gp;
+    if (++pp->ngfree[k] < GFREE_LOCAL_MAX)
+        return;
+    lock(&sched.gfreelock);
+    while (pp->ngfree[k] > GFREE_LOCAL_MAX / 2) {
+        gp = pp->gfree[k];
+        pp->gfree[k] = gp->schedlink;
+        pp->ngfree[k]--;
+        gp->schedlink = sched.gfree[k];
+        sched.gfree[k] = gp;
+        sched.ngfree[k]++;
+    }
+    unlock(&sched.gfreelock);
+}
+
+static struct g *gfget(struct p *pp, enum stack_kind kind)
+{
+    int k = kind_index(kind);
+    if (pp->gfree[k] == NULL &&
+        __atomic_load_n(&sched.ngfree[k], __ATOMIC_RELAXED) != 0) {
+        lock(&sched.gfreelock);
+        while (pp->ngfree[k] < GFREE_LOCAL_MAX / 2 && sched.gfree[k] != NULL) {
+            struct g *gp = sched.gfree[k];
+            sched.gfree[k] = gp->schedlink;
+            __atomic_store_n(&sched.ngfree[k], sched.ngfree[k] - 1,
+                             __ATOMIC_RELAXED);
+            gp->schedlink = pp->gfree[k];
+            pp->gfree[k] = gp;
+            pp->ngfree[k]++;
+        }
+        unlock(&sched.gfreelock);
+    }
+    struct g *gp = pp->gfree[k];
+    if (gp) {
+        pp->gfree[k] = gp->schedlink;
+        pp->ngfree[k]--;
+        gp->schedlink = NULL;
+    }
+    return gp;
+}
+
+static uint64_t next_goid(struct p *pp)
+{
+    if (pp->goidcache == pp->goidcacheend) {
+        pp->goidcache = atomic_fetch_add(&sched.goidgen, 16) + 1;
+        pp->goidcacheend = pp->goidcache + 16;
+    }
+    return pp->goidcache++;
+}
+
+struct newproc_args {
+    tarn_fn fn;
+    void *arg;
+    enum stack_kind kind;
+    size_t size;
+    bool system, main;
+    struct g *out;
+};
+
+/* What gogo pops, and where it returns to. */
+static void prepare_stack(struct g *gp)
+{
+    uintptr_t top = ALIGN_DOWN(gp->stack.hi - 16, (uintptr_t)16);
+    uintptr_t *sp = (uintptr_t *)top;
+    *--sp = (uintptr_t)goroutine_entry;
+    for (int i = 0; i < 6; i++)
+        *--sp = 0;
+    gp->sched_sp = (uintptr_t)sp;
+}
+
+static void newproc1(void *varg)
+{
+    struct newproc_args *a = varg;
+    struct m *mp = acquirem();
+    struct p *pp = mp->p;
+    struct g *gp = gfget(pp, a->kind);
+    bool fresh = gp == NULL;
+    if (fresh) {
+        gp = sys_alloc_aligned(sizeof(*gp), CACHE_LINE);
+        if (gp == NULL) {
+            set_error("tarn_go: out of memory for a goroutine");
+            releasem(mp);
+            return;
+        }
+    }
+    if (!fresh && gp->stack.lo != 0 && a->size != 0) {
+        sched_hooks.stackfree(gp);
+        gp->kind = STACK_NONE;
+    }
+    if (gp->stack.lo == 0 && !sched_hooks.stackalloc(gp, a->kind, a->size)) {
+        if (!fresh)
+            gfput(pp, gp);
+        else
+            sys_free(gp);
+        releasem(mp);
+        return;
+    }
+    if (fresh) {
+        /* Dead before anybody can see it: a scan passes over it. */
+        casgstatus(gp, Gidle, Gdead);
+        allgadd(gp);
+    }
+    prepare_stack(gp);
+    gp->fn = a->fn;
+    gp->system = a->system;
+    gp->param = NULL;
+    gp->waiting = NULL;
+    atomic_store_explicit(&gp->preemptStop, false, memory_order_relaxed);
+    __atomic_store_n(&gp->entry_arg, a->arg, __ATOMIC_RELEASE);
+    /* It may be born after the roots were counted: nobody will scan it. */
+    if (sched_hooks.shade)
+        sched_hooks.shade(a->arg);
+    gp->goid = next_goid(pp);
+    if (a->main)
+        sched.maing = gp;
+    if (!a->system)
+        atomic_fetch_add(&sched.ngoroutines, 1);
+    casgstatus(gp, Gdead, Grunnable);
+    runqput(pp, gp, true);
+    wakep();
+    a->out = gp;
+    releasem(mp);
+}
+
+struct g *newproc(tarn_fn fn, void *arg, const struct tarn_go_attr *attr,
+                  bool system)
+{
+    enum tarn_stacks want = attr ? attr->stacks : TARN_STACKS_AUTO;
+    struct newproc_args a = { .fn = fn,
+                              .arg = arg,
+                              .size = attr ? attr->stack_size : 0,
+                              .system = system,
+                              .main = !system && sched.maing == NULL &&
+                                      getg() == m0.g0 };
+    bool ok = true;
+    a.kind = system ? STACK_FIXED
+                    : sched_hooks.stack_kind_of(fn, want, &ok);
+    if (!ok)
+        return NULL;
+    systemstack(newproc1, &a);
+    return a.out;
+}
+
+struct start_pair {
+    tarn_fn fn;
+    void *arg;
+};
+/* From goroutine_entry, on the new goroutine's stack. */
+struct start_pair goroutine_begin(void);
+struct start_pair goroutine_begin(void)
+{
+    struct g *gp = getg();
+    struct start_pair s = { gp->fn,
+                            __atomic_load_n(&gp->entry_arg, __ATOMIC_RELAXED) };
+    /* From here on the argument lives as long as the function keeps it. */
+    __atomic_store_n(&gp->entry_arg, NULL, __ATOMIC_RELAXED);
+    return s;
+}
+
+void gdestroy(struct g *gp)
+{
+    struct m *mp = getg()->m;
+    if (sched_hooks.goexit)
+        sched_hooks.goexit(gp);
+    casgstatus(gp, Grunning, Gdead);
+    if (!gp->system)
+        atomic_fetch_sub(&sched.ngoroutines, 1);
+    gp->m = NULL;
+    atomic_store_explicit(&mp->curg, NULL, memory_order_release);
+    atomic_store_explicit(&gp->preempt, false, memory_order_relaxed);
+    atomic_store_explicit(&gp->preemptStop, false, memory_order_relaxed);
+    gp->param = NULL;
+    ASSERT(gp->waiting == NULL);
+    gfput(mp->p, gp);
+}
+
+void goexit0(struct g *gp)
+{
+    gdestroy(gp);
+    schedule();
+}
+
+void goexit1(void)
+{
+    if (getg() == sched.maing)
+        main_exit();
+    mcall(goexit0);
+    __builtin_unreachable();
+}
+
+struct sudog *acquireSudog(void)
+{
+    struct m *mp = acquirem();
+    struct p *pp = mp->p;
+    struct sudog *s = pp->sudogcache;
+    if (s) {
+        pp->sudogcache = s->next;
+        pp->nsudog--;
+        s->next = NULL;
+    } else {
+        s = sys_alloc(sizeof(*s));
+        if (s == NULL)
+            throw("out of memory for a wait record");
+    }
+    releasem(mp);
+    return s;
+}
+
+void releaseSudog(struct sudog *s)
+{
+    struct m *mp = acquirem();
+    struct p *pp = mp->p;
+    if (pp->nsudog < 512) {
+        memset(s, 0, sizeof(*s));
+        s->next = pp->sudogcache;
+        pp->sudogcache = s;
+        pp->nsudog++;
+    } else {
+        sys_free(s);
+    }
+    releasem(mp);
+}

@@ -1,0 +1,308 @@
+/* sched/main.c - start, threads, the first goroutine and its end. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/fail.h"
+#include "base/sysmem.h"
+#include "sched/sched.h"
+
+__thread struct g *tarn_tls_g
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* 0: SSE, 1: AVX, 2: AVX-512: which argument registers __morestack saves. */
+uint32_t tarn_vector_level __attribute__((visibility("hidden")));
+
+_Static_assert(offsetof(struct g, sched_sp) == 0, "asm_amd64.S");
+_Static_assert(offsetof(struct g, stackguard0) == 8, "asm_amd64.S");
+_Static_assert(offsetof(struct g, m) == 16, "asm_amd64.S");
+_Static_assert(offsetof(struct m, g0) == 0, "asm_amd64.S");
+
+#define THREAD_STACK ((size_t)1 << 20)
+#define SIGNAL_STACK ((size_t)64 << 10)
+
+void setg(struct g *gp)
+{
+    tarn_tls_g = gp;
+}
+
+bool require_goroutine(const char *what)
+{
+    if (likely(on_goroutine()))
+        return true;
+    set_error("%s: not called on a goroutine", what);
+    return false;
+}
+
+static _Atomic uintptr_t *guard_slot(void)
+{
+    /* The thread control block's first word is its own address. */
+    uintptr_t tcb;
+    __asm__ volatile("movq %%fs:0, %0" : "=r"(tcb));
+    return (_Atomic uintptr_t *)(tcb + 0x70);
+}
+
+/* What only the thread itself can set up. */
+static void minit(struct m *mp)
+{
+    mp->procid = gettid_os();
+    mp->tls_guard = guard_slot();
+    atomic_store(mp->tls_guard, 0);
+    setg(mp->g0);
+    /* Handlers of the host program must not run on goroutine stacks: those
+     * that ask for an alternate stack get one. */
+    stack_t ss, old;
+    if (sigaltstack(NULL, &old) == 0 && (old.ss_flags & SS_DISABLE)) {
+        memset(&ss, 0, sizeof(ss));
+        ss.ss_sp = sys_alloc(SIGNAL_STACK);
+        ss.ss_size = SIGNAL_STACK;
+        if (ss.ss_sp != NULL)
+            sigaltstack(&ss, NULL);
+    }
+}
+
+void m_init(struct m *mp)
+{
+    mp->g0 = &mp->g0_storage;
+    mp->g0->kind = STACK_SYSTEM;
+    mp->g0->system = true;
+    mp->g0->m = mp;
+    static _Atomic uint64_t ids;
+    mp->id = atomic_fetch_add(&ids, 1);
+    uint64_t seed = (uint64_t)options.seed;
+    mp->rand = (seed ? seed : (uint64_t)nanotime()) *
+                   UINT64_C(0x9E3779B97F4A7C15) +
+               mp->id + 1;
+    if (mp->rand == 0)
+        mp->rand = 1;
+    struct m *head = atomic_load(&allm);
+    do
+        mp->alllink = head;
+    while (!atomic_compare_exchange_weak(&allm, &head, mp));
+}
+
+bool thread_create(pthread_t *t, void *(*fn)(void *), void *arg)
+{
+    pthread_attr_t attr;
+    int err = fail_point(FAIL_THREAD) ? EAGAIN : 0;
+    if (err == 0) {
+        pthread_attr_init(&attr);
+        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        pthread_attr_setstacksize(&attr, THREAD_STACK);
+        /* Signals that the host program handles stay with its own threads;
+         * those that a fault raises are never blocked in effect. */
+        sigset_t all, old;
+        sigfillset(&all);
+        sigdelset(&all, SIGSEGV);
+        sigdelset(&all, SIGBUS);
+        sigdelset(&all, SIGFPE);
+        sigdelset(&all, SIGILL);
+        sigdelset(&all, SIGTRAP);
+        sigdelset(&all, SIGABRT);
+        sigdelset(&all, SIGPROF);
+        pthread_sigmask(SIG_BLOCK, &all, &old);
+        err = pthread_create(t, &attr, fn, arg);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        pthread_attr_destroy(&attr);
+    }
+    if (err != 0) {
+        errno = err;
+        return false;
+    }
+    return true;
+}
+
+static void *mstart_thread(void *vmp)
+{
+    struct m *mp = vmp;
+    minit(mp);
+    if (mp->mstartfn)
+        mp->mstartfn();
+    struct p *pp = mp->nextp;
+    mp->nextp = NULL;
+    acquirep(pp);
+    mstart_call(mp, schedule);
+    return NULL;
+}
+
+/* A new thread for pp. The caller has counted it in sched.mnext. */
+void newm(void (*fn)(void), struct p *pp)
+{
+    struct m *mp = sys_alloc_aligned(sizeof(*mp), CACHE_LINE);
+    if (mp == NULL)
+        throw("out of memory for a thread's structures");
+    m_init(mp);
+    mp->mstartfn = fn;
+    mp->nextp = pp;
+    if (!thread_create(&mp->thread, mstart_thread, mp))
+        fatal("cannot create a thread for P %u (%llu exist): %s", pp->id,
+              (unsigned long long)sched.mnext - 1, strerror(errno));
+}
+
+static size_t describe(char *buf, size_t len)
+{
+    struct g *gp = tarn_tls_g;
+    int n;
+    if (gp == NULL)
+        n = snprintf(buf, len, "no goroutine, thread %d", gettid_os());
+    else {
+        struct m *mp = gp->m;
+        struct g *cur = mp ? atomic_load(&mp->curg) : NULL;
+        struct p *pp = mp ? mp->p : NULL;
+        n = snprintf(buf, len, "g=%llu%s m=%llu p=%d",
+                     (unsigned long long)(cur ? cur->goid : 0),
+                     gp->kind == STACK_SYSTEM ? " (on g0)" : "",
+                     (unsigned long long)(mp ? mp->id : 0),
+                     pp ? (int)pp->id : -1);
+    }
+    return n < 0 ? 0 : (size_t)n < len ? (size_t)n : len - 1;
+}
+
+static char *goroutine_error_buffer(void)
+{
+    struct g *gp = tarn_tls_g;
+    if (gp == NULL || gp->kind == STACK_SYSTEM)
+        return NULL;
+    if (gp->error_text == NULL)
+        gp->error_text = sys_alloc(ERROR_TEXT_SIZE);
+    return gp->error_text;
+}
+
+static void procs_init(uint32_t n)
+{
+    allp = sys_alloc(n * sizeof(*allp));
+    if (allp == NULL)
+        throw("out of memory for %u Ps", n);
+    for (uint32_t i = 0; i < n; i++) {
+        struct p *pp = sys_alloc_aligned(sizeof(*pp), CACHE_LINE);
+        if (pp == NULL || !mcache_init(&pp->mcache))
+            throw("out of memory for P %u", i);
+        pp->id = i;
+        atomic_store(&pp->status, Pgcstop);
+        uint64_t seed = options.seed ? (uint64_t)options.seed
+                                     : (uint64_t)nanotime();
+        pp->rand = seed * UINT64_C(0xD1342543DE82EF95) + i * 2 + 1;
+        if (pp->rand == 0)
+            pp->rand = 1;
+        timers_init(&pp->timers);
+        if (sched_hooks.p_init)
+            sched_hooks.p_init(pp);
+        allp[i] = pp;
+    }
+    nprocs = n;
+}
+
+bool sched_init(uint32_t procs)
+{
+    base_hooks.describe = describe;
+    error_buffer_hook = goroutine_error_buffer;
+    tarn_vector_level = __builtin_cpu_supports("avx512f") ? 2
+                        : __builtin_cpu_supports("avx")   ? 1
+                                                          : 0;
+    procs_init(procs);
+    m_init(&m0);
+    sched.mnext = 1;
+    struct m *sm = sys_alloc_aligned(sizeof(*sm), CACHE_LINE);
+    if (sm == NULL)
+        throw("out of memory for a thread's structures");
+    m_init(sm);
+    sched.mnext++;
+    sched.nmsys++;
+    sched.worldsema = 0; /* stopped until sched_run */
+    atomic_store(&sched.gcwaiting, true);
+    if (!thread_create(&sm->thread, sysmon_thread, sm)) {
+        set_error("cannot create the monitor thread: %s", strerror(errno));
+        return false;
+    }
+    sched.initialised = true;
+    return true;
+}
+
+/* --- tarn_main ------------------------------------------------------------- */
+
+struct main_args {
+    tarn_fn fn;
+    void *arg;
+};
+
+/* On g0 of whichever M ran the end of the main goroutine; the world is stopped
+ * and stays so. Sends the M that is the caller of tarn_main back there. */
+static void main_exit_m(struct g *gp)
+{
+    struct m *mp = getg()->m;
+    gdestroy(gp);
+    struct p *pp = mp->p;
+    mp->p = NULL;
+    atomic_store(&pp->m, NULL);
+    mp->locks = 0;
+    if (mp == &m0)
+        mstart_return(mp);
+    lock(&sched.lock);
+    m0.exit_to_main = true;
+    bool wake = false;
+    for (struct m **l = &sched.midle; *l != NULL; l = &(*l)->schedlink) {
+        if (*l == &m0) {
+            *l = m0.schedlink;
+            sched.nmidle--;
+            wake = true;
+            break;
+        }
+    }
+    if (sched.timer_sleeper == &m0) {
+        sched.timer_sleeper = NULL;
+        wake = true;
+    }
+    unlock(&sched.lock);
+    if (wake)
+        notewakeup(&m0.park);
+    /* Else M0 is on its way to sleep and sees the flag under the lock. */
+    stopm();
+    schedule();
+}
+
+/* From goexit1, on the main goroutine's stack. */
+void main_exit(void)
+{
+    stopTheWorld();
+    sched.main_done = true;
+    sched.maing = NULL;
+    mcall(main_exit_m);
+    __builtin_unreachable();
+}
+
+static void start_main(void)
+{
+    struct main_args *a = m0.waitlock;
+    struct p *pp = m0.nextp;
+    m0.waitlock = NULL;
+    m0.nextp = NULL;
+    m0.p = pp;
+    atomic_store(&pp->m, &m0);
+    /* The world is stopped and we hold worldsema, as at the end of a stop; only
+     * that this one is not to be counted. */
+    m0.locks = 1;
+    sched.stop_began = 0;
+    startTheWorldWithSema();
+    worldsema_release();
+    if (sched_hooks.on_start)
+        sched_hooks.on_start();
+    if (newproc(a->fn, a->arg, NULL, false) == NULL)
+        throw("no memory for the first goroutine: %s", tarn_last_error());
+    schedule();
+}
+
+tarn_status sched_run(tarn_fn fn, void *arg)
+{
+    struct main_args a = { fn, arg };
+    minit(&m0);
+    sched.main_done = false;
+    sched.started = true;
+    m0.nextp = allp[0];
+    m0.waitlock = &a;
+    mstart_call(&m0, start_main);
+    sched.started = false;
+    setg(NULL);
+    atomic_store(guard_slot(), 0);
+    return TARN_OK;
+}

@@ -1,0 +1,696 @@
+/* sched/proc.c - schedule(), park and ready, threads that come and go.
+ *
+ * The rule of spinning Ms (invariant 5 of sched.h): an M without work looks for
+ * some for a while, "spinning". Whoever makes work wakes one M only if none
+ * spins; an M that stops spinning because it found work wakes another; the last
+ * one that stops because it found none looks at every queue once more after it
+ * has said so. */
+#include "sched/sched.h"
+
+struct g *globrunqget(struct p *pp, uint32_t max); /* runq.c */
+
+struct schedt sched = {
+    .lock = MUTEX_INIT(SCHED),
+    .gfreelock = MUTEX_INIT(GFREE),
+    .worldsema = 1,
+};
+struct p **allp;
+uint32_t nprocs;
+struct m *_Atomic allm;
+struct m m0;
+struct sched_hooks sched_hooks;
+
+/* --- Ps and Ms change hands ------------------------------------------------ */
+
+void acquirep(struct p *pp)
+{
+    struct m *mp = getg()->m;
+    ASSERT(mp->p == NULL);
+    ASSERT(atomic_load(&pp->m) == NULL && atomic_load(&pp->status) == Pidle);
+    mp->p = pp;
+    atomic_store(&pp->m, mp);
+    atomic_store(&pp->status, Prunning);
+}
+
+struct p *releasep(void)
+{
+    struct m *mp = getg()->m;
+    struct p *pp = mp->p;
+    ASSERT(pp != NULL && atomic_load(&pp->m) == mp &&
+           atomic_load(&pp->status) == Prunning);
+    mp->p = NULL;
+    atomic_store(&pp->m, NULL);
+    atomic_store(&pp->status, Pidle);
+    return pp;
+}
+
+void pidleput(struct p *pp)
+{
+    ASSERT(runqempty(pp));
+    pp->link = sched.pidle;
+    sched.pidle = pp;
+    atomic_fetch_add(&sched.npidle, 1);
+}
+
+struct p *pidleget(void)
+{
+    struct p *pp = sched.pidle;
+    if (pp) {
+        sched.pidle = pp->link;
+        pp->link = NULL;
+        atomic_fetch_sub(&sched.npidle, 1);
+    }
+    return pp;
+}
+
+/* An idle P for an M that will spin; if there is none, whoever releases one
+ * next must look for work once more. */
+static struct p *pidlegetSpinning(void)
+{
+    struct p *pp = pidleget();
+    if (pp == NULL)
+        atomic_store(&sched.needspinning, true);
+    return pp;
+}
+
+static void mput(struct m *mp)
+{
+    mp->schedlink = sched.midle;
+    sched.midle = mp;
+    sched.nmidle++;
+    checkdead();
+}
+
+struct m *mget(void)
+{
+    struct m *mp = sched.midle;
+    if (mp) {
+        sched.midle = mp->schedlink;
+        sched.nmidle--;
+    }
+    return mp;
+}
+
+void dropg(void)
+{
+    struct m *mp = getg()->m;
+    struct g *gp = atomic_load_explicit(&mp->curg, memory_order_relaxed);
+    gp->m = NULL;
+    atomic_store_explicit(&mp->curg, NULL, memory_order_release);
+}
+
+/* --- going to sleep --------------------------------------------------------- */
+
+static void leave_if_asked(struct m *mp)
+{
+    if (mp->exit_to_main) {
+        mp->exit_to_main = false;
+        mstart_return(mp);
+    }
+}
+
+/* Sleeps until somebody hands this M a P, and takes it. */
+void stopm(void)
+{
+    struct m *mp = getg()->m;
+    ASSERT(mp->locks == 0 && mp->p == NULL && !mp->spinning);
+    lock(&sched.lock);
+    if (mp->exit_to_main) {
+        unlock(&sched.lock);
+        leave_if_asked(mp);
+    }
+    mput(mp);
+    unlock(&sched.lock);
+    notesleep(&mp->park);
+    noteclear(&mp->park);
+    leave_if_asked(mp);
+    struct p *pp = mp->nextp;
+    mp->nextp = NULL;
+    acquirep(pp);
+}
+
+void gcstopm(void)
+{
+    struct m *mp = getg()->m;
+    ASSERT(atomic_load(&sched.gcwaiting));
+    if (mp->spinning) {
+        mp->spinning = false;
+        atomic_fetch_sub(&sched.nmspinning, 1);
+    }
+    struct p *pp = releasep();
+    lock(&sched.lock);
+    atomic_store(&pp->status, Pgcstop);
+    if (--sched.stopwait == 0)
+        notewakeup(&sched.stopnote);
+    unlock(&sched.lock);
+    stopm();
+}
+
+void runSafePointFn(void)
+{
+    struct p *pp = getg()->m->p;
+    uint32_t one = 1;
+    if (!atomic_compare_exchange_strong(&pp->runSafePointFn, &one, 0))
+        return;
+    sched.safePointFn(pp);
+    lock(&sched.lock);
+    if (--sched.safePointWait == 0)
+        notewakeup(&sched.safePointNote);
+    unlock(&sched.lock);
+}
+
+/* --- waking ------------------------------------------------------------------ */
+
+static void mspinning(void)
+{
+    getg()->m->spinning = true;
+}
+
+/* Gives pp (NULL: an idle one, if any) an M. spinning: the caller has counted
+ * it in nmspinning. */
+void startm(struct p *pp, bool spinning)
+{
+    lock(&sched.lock);
+    if (pp == NULL) {
+        pp = pidleget();
+        if (pp == NULL) {
+            if (spinning)
+                ASSERT((int32_t)atomic_fetch_sub(&sched.nmspinning, 1) > 0);
+            unlock(&sched.lock);
+            return;
+        }
+    }
+    struct m *mp = mget();
+    if (mp == NULL) {
+        /* Counted under the lock, so that checkdead knows of the thread that
+         * is about to exist. */
+        sched.mnext++;
+        unlock(&sched.lock);
+        newm(spinning ? mspinning : NULL, pp);
+        return;
+    }
+    unlock(&sched.lock);
+    ASSERT(!mp->spinning && mp->nextp == NULL);
+    ASSERT(!spinning || runqempty(pp));
+    mp->spinning = spinning;
+    mp->nextp = pp;
+    notewakeup(&mp->park);
+}
+
+void wakep(void)
+{
+    if (atomic_load(&sched.npidle) == 0)
+        return;
+    uint32_t zero = 0;
+    if (atomic_load(&sched.nmspinning) != 0 ||
+        !atomic_compare_exchange_strong(&sched.nmspinning, &zero, 1))
+        return;
+    delay_point("wakep");
+    startm(NULL, true);
+}
+
+/* The P was taken from an M that blocks: an M for it if findRunnable would find
+ * something to do there. */
+void handoffp(struct p *pp)
+{
+    bool work = !runqempty(pp) || atomic_load(&sched.runqsize) != 0 ||
+                (sched_hooks.gc_work_available &&
+                 sched_hooks.gc_work_available());
+    if (work) {
+        startm(pp, false);
+        return;
+    }
+    uint32_t zero = 0;
+    if (atomic_load(&sched.nmspinning) + atomic_load(&sched.npidle) == 0 &&
+        atomic_compare_exchange_strong(&sched.nmspinning, &zero, 1)) {
+        atomic_store(&sched.needspinning, false);
+        startm(pp, true);
+        return;
+    }
+    lock(&sched.lock);
+    if (atomic_load(&sched.gcwaiting)) {
+        atomic_store(&pp->status, Pgcstop);
+        if (--sched.stopwait == 0)
+            notewakeup(&sched.stopnote);
+        unlock(&sched.lock);
+        return;
+    }
+    uint32_t one = 1;
+    if (atomic_compare_exchange_strong(&pp->runSafePointFn, &one, 0)) {
+        sched.safePointFn(pp);
+        if (--sched.safePointWait == 0)
+            notewakeup(&sched.safePointNote);
+    }
+    if (sched.runq.n != 0) {
+        unlock(&sched.lock);
+        startm(pp, false);
+        return;
+    }
+    int64_t when =
+        atomic_load_explicit(&pp->timers.when0, memory_order_acquire);
+    pidleput(pp);
+    unlock(&sched.lock);
+    if (when != 0)
+        timer_wake_sleeper(when);
+}
+
+/* A timer is due at `when`: the M that sleeps for the next timer must not
+ * oversleep it. Where nobody sleeps so, sysmon or the next M to go idle sees
+ * it. */
+void timer_wake_sleeper(int64_t when)
+{
+    if (atomic_load(&sched.npidle) == 0)
+        return; /* every P is running and looks by itself */
+    lock(&sched.lock);
+    struct m *mp = sched.timer_sleeper;
+    if (mp != NULL && when < sched.timer_sleep_until) {
+        sched.timer_sleeper = NULL;
+        unlock(&sched.lock);
+        notewakeup(&mp->park);
+        return;
+    }
+    unlock(&sched.lock);
+    if (mp == NULL)
+        wakep();
+}
+
+static void resetspinning(void)
+{
+    struct m *mp = getg()->m;
+    ASSERT(mp->spinning);
+    mp->spinning = false;
+    uint32_t was = atomic_fetch_sub(&sched.nmspinning, 1);
+    ASSERT((int32_t)was > 0);
+    /* Somebody may have made work and counted on our finding it. */
+    wakep();
+}
+
+/* --- finding work ------------------------------------------------------------ */
+
+static struct g *stealWork(int64_t *now, int64_t *polluntil, bool *newwork,
+                           bool *inherit)
+{
+    struct m *mp = getg()->m;
+    struct p *pp = mp->p;
+    *newwork = false;
+    for (int pass = 0; pass < 4; pass++) {
+        bool last = pass == 3;
+        uint32_t start = rand_below(&pp->rand, nprocs);
+        /* Any odd step coprime to nprocs visits each P once; 1 always is. */
+        for (uint32_t i = 0; i < nprocs; i++) {
+            struct p *p2 = allp[(start + i) % nprocs];
+            if (atomic_load(&sched.gcwaiting)) {
+                *newwork = true;
+                return NULL;
+            }
+            if (p2 == pp)
+                continue;
+            if (last && atomic_load_explicit(&p2->timers.when0,
+                                             memory_order_relaxed) != 0) {
+                if (*now == 0)
+                    *now = nanotime();
+                bool ran;
+                int64_t w = checkTimers(p2, *now, polluntil, &ran);
+                (void)w;
+                if (ran) {
+                    struct g *gp = runqget(pp, inherit);
+                    if (gp)
+                        return gp;
+                    *newwork = true;
+                }
+            }
+            if (atomic_load_explicit(&p2->status, memory_order_relaxed) !=
+                Pidle) {
+                struct g *gp = runqsteal(pp, p2, last);
+                if (gp) {
+                    *inherit = false;
+                    return gp;
+                }
+            }
+        }
+    }
+    return NULL;
+}
+
+static bool any_runq(void)
+{
+    for (uint32_t i = 0; i < nprocs; i++)
+        if (!runqempty(allp[i]))
+            return true;
+    return false;
+}
+
+/* Takes an idle P and spins with it, if there is one. */
+static bool take_idle_p(struct m *mp)
+{
+    lock(&sched.lock);
+    struct p *pp = pidlegetSpinning();
+    unlock(&sched.lock);
+    if (pp == NULL)
+        return false;
+    acquirep(pp);
+    if (!mp->spinning) {
+        mp->spinning = true;
+        atomic_fetch_add(&sched.nmspinning, 1);
+    }
+    return true;
+}
+
+/* Blocks until there is a G to run. *wake: it is special work, so somebody
+ * should look for ordinary work in our place. */
+static struct g *findRunnable(bool *inherit, bool *wake)
+{
+    struct m *mp = getg()->m;
+    struct g *gp;
+top:
+    *inherit = *wake = false;
+    struct p *pp = mp->p;
+    if (atomic_load(&sched.gcwaiting)) {
+        gcstopm();
+        goto top;
+    }
+    if (unlikely(atomic_load_explicit(&pp->runSafePointFn,
+                                      memory_order_relaxed)))
+        runSafePointFn();
+
+    int64_t now = 0, polluntil = 0;
+    bool ran = false;
+    if (atomic_load_explicit(&pp->timers.when0, memory_order_relaxed) != 0) {
+        now = nanotime();
+        checkTimers(pp, now, &polluntil, &ran);
+    }
+    if (sched_hooks.gc_worker) {
+        gp = sched_hooks.gc_worker(pp, false);
+        if (gp) {
+            *wake = true;
+            return gp;
+        }
+    }
+    /* Now and then the global queue first: two Gs that ready each other
+     * could keep the local one busy for ever. */
+    if (pp->schedtick % 61 == 0 && atomic_load(&sched.runqsize) > 0) {
+        lock(&sched.lock);
+        gp = globrunqget(pp, 1);
+        unlock(&sched.lock);
+        if (gp)
+            return gp;
+    }
+    gp = runqget(pp, inherit);
+    if (gp)
+        return gp;
+    if (atomic_load(&sched.runqsize) > 0) {
+        lock(&sched.lock);
+        gp = globrunqget(pp, 0);
+        unlock(&sched.lock);
+        if (gp)
+            return gp;
+    }
+    /* At most half of the busy Ps' worth of Ms look: more would only burn. */
+    if (mp->spinning || 2 * atomic_load(&sched.nmspinning) <
+                            nprocs - atomic_load(&sched.npidle)) {
+        if (!mp->spinning) {
+            mp->spinning = true;
+            atomic_fetch_add(&sched.nmspinning, 1);
+        }
+        bool newwork;
+        gp = stealWork(&now, &polluntil, &newwork, inherit);
+        if (gp)
+            return gp;
+        if (newwork)
+            goto top;
+    }
+    if (sched_hooks.gc_worker) {
+        gp = sched_hooks.gc_worker(pp, true);
+        if (gp)
+            return gp;
+    }
+
+    lock(&sched.lock);
+    if (atomic_load(&sched.gcwaiting) ||
+        atomic_load_explicit(&pp->runSafePointFn, memory_order_relaxed)) {
+        unlock(&sched.lock);
+        goto top;
+    }
+    if (sched.runq.n > 0) {
+        gp = globrunqget(pp, 0);
+        unlock(&sched.lock);
+        return gp;
+    }
+    if (!mp->spinning && atomic_load(&sched.needspinning)) {
+        mp->spinning = true;
+        atomic_fetch_add(&sched.nmspinning, 1);
+        atomic_store(&sched.needspinning, false);
+        unlock(&sched.lock);
+        goto top;
+    }
+    releasep();
+    pidleput(pp);
+    unlock(&sched.lock);
+    delay_point("findRunnable: idle");
+
+    bool was_spinning = mp->spinning;
+    if (mp->spinning) {
+        mp->spinning = false;
+        uint32_t n = atomic_fetch_sub(&sched.nmspinning, 1);
+        ASSERT((int32_t)n > 0);
+        delay_point("findRunnable: not spinning");
+        /* Work made after our search and before that subtraction found
+         * nmspinning above zero, and so woke nobody: look again. */
+        lock(&sched.lock);
+        if (sched.runq.n > 0) {
+            struct p *p2 = pidlegetSpinning();
+            if (p2) {
+                gp = globrunqget(p2, 0);
+                ASSERT(gp != NULL);
+                unlock(&sched.lock);
+                acquirep(p2);
+                mp->spinning = true;
+                atomic_fetch_add(&sched.nmspinning, 1);
+                return gp;
+            }
+        }
+        unlock(&sched.lock);
+        if (any_runq() && take_idle_p(mp))
+            goto top;
+        if (sched_hooks.gc_work_available && sched_hooks.gc_work_available() &&
+            take_idle_p(mp))
+            goto top;
+    }
+    /* The timers of idle Ps are ours too: one idle M sleeps for the first. */
+    int64_t next = timers_next();
+    if (next != 0) {
+        now = nanotime();
+        if (next <= now) {
+            if (take_idle_p(mp))
+                goto top;
+        } else {
+            lock(&sched.lock);
+            if (sched.timer_sleeper == NULL) {
+                sched.timer_sleeper = mp;
+                sched.timer_sleep_until = next;
+                unlock(&sched.lock);
+                /* A timer armed between our look and our post saw no sleeper:
+                 * look once more. */
+                int64_t again = timers_next();
+                if (again == 0 || again >= next)
+                    notetsleep(&mp->park, next - nanotime());
+                lock(&sched.lock);
+                if (sched.timer_sleeper == mp) {
+                    sched.timer_sleeper = NULL;
+                    unlock(&sched.lock);
+                } else {
+                    /* Taken off the post: the wake-up is coming or came. */
+                    unlock(&sched.lock);
+                    notesleep(&mp->park);
+                }
+                noteclear(&mp->park);
+                leave_if_asked(mp);
+                if (take_idle_p(mp))
+                    goto top;
+            } else {
+                unlock(&sched.lock);
+            }
+        }
+    }
+    (void)was_spinning;
+    stopm();
+    goto top;
+}
+
+static void execute(struct g *gp, bool inherit) __attribute__((noreturn));
+static void execute(struct g *gp, bool inherit)
+{
+    struct m *mp = getg()->m;
+    struct p *pp = mp->p;
+    /* Before the status: whoever sees Grunning may follow g->m and m->curg. */
+    gp->m = mp;
+    atomic_store_explicit(&mp->curg, gp, memory_order_release);
+    casgstatus(gp, Grunnable, Grunning);
+    delay_point("execute");
+    gp->waitsince = 0;
+    atomic_store_explicit(&gp->preempt, false, memory_order_relaxed);
+    atomic_store_explicit(&gp->stackguard0, gp->stackguard1,
+                          memory_order_relaxed);
+    if (!inherit)
+        atomic_store_explicit(&pp->schedtick, pp->schedtick + 1,
+                              memory_order_relaxed);
+    gogo(gp);
+}
+
+void schedule(void)
+{
+    struct m *mp = getg()->m;
+    ASSERT(mp->locks == 0);
+    leave_if_asked(mp);
+    atomic_store_explicit(&mp->p->preempt, false, memory_order_relaxed);
+    bool inherit, wake;
+    struct g *gp = findRunnable(&inherit, &wake);
+    if (mp->spinning)
+        resetspinning();
+    if (wake)
+        wakep();
+    execute(gp, inherit);
+}
+
+/* --- park and ready ---------------------------------------------------------- */
+
+static void park_m(struct g *gp)
+{
+    struct m *mp = getg()->m;
+    casgstatus(gp, Grunning, Gwaiting);
+    delay_point("park_m");
+    dropg();
+    bool (*fn)(struct g *, void *) = mp->waitunlockf;
+    void *lk = mp->waitlock;
+    mp->waitunlockf = NULL;
+    mp->waitlock = NULL;
+    if (fn != NULL && !fn(gp, lk)) {
+        casgstatus(gp, Gwaiting, Grunnable);
+        execute(gp, true);
+    }
+    schedule();
+}
+
+void gopark(bool (*unlockf)(struct g *, void *), void *lk,
+            enum wait_reason reason)
+{
+    struct g *gp = getg();
+    struct m *mp = gp->m;
+    DASSERT(on_goroutine());
+    mp->waitlock = lk;
+    mp->waitunlockf = unlockf;
+    __atomic_store_n(&gp->waitreason, reason, __ATOMIC_RELAXED);
+    mcall(park_m);
+}
+
+static bool unlock_after_park(struct g *gp, void *lk)
+{
+    (void)gp;
+    unlock(lk);
+    return true;
+}
+
+void goparkunlock(struct mutex *m, enum wait_reason reason)
+{
+    gopark(unlock_after_park, m, reason);
+}
+
+void ready(struct g *gp, bool next)
+{
+    struct m *mp = acquirem();
+    casgstatus(gp, Gwaiting, Grunnable);
+    runqput(mp->p, gp, next);
+    wakep();
+    releasem(mp);
+}
+
+void goready(struct g *gp)
+{
+    ready(gp, true);
+}
+
+void injectglist(struct gqueue *q)
+{
+    uint32_t n = q->n;
+    if (n == 0)
+        return;
+    struct gqueue out = { NULL, NULL, 0 };
+    for (struct g *gp; (gp = gqueue_pop(q)) != NULL;) {
+        casgstatus(gp, Gwaiting, Grunnable);
+        gqueue_push(&out, gp);
+    }
+    lock(&sched.lock);
+    for (struct g *gp; (gp = gqueue_pop(&out)) != NULL;)
+        globrunqput(gp);
+    unlock(&sched.lock);
+    for (; n > 0 && atomic_load(&sched.npidle) != 0; n--)
+        startm(NULL, false);
+}
+
+static void goschedImpl(struct g *gp, bool preempted) __attribute__((noreturn));
+static void goschedImpl(struct g *gp, bool preempted)
+{
+    casgstatus(gp, Grunning, Grunnable);
+    dropg();
+    if (preempted && atomic_load(&sched.gcwaiting)) {
+        /* It did nothing to deserve losing its place: it goes on where it was
+         * when the world starts again. */
+        runqput(getg()->m->p, gp, true);
+    } else {
+        lock(&sched.lock);
+        globrunqput(gp);
+        unlock(&sched.lock);
+        wakep();
+    }
+    schedule();
+}
+
+void gosched_m(struct g *gp)
+{
+    goschedImpl(gp, false);
+}
+
+void gopreempt_m(struct g *gp)
+{
+    goschedImpl(gp, true);
+}
+
+static void goyield_m(struct g *gp)
+{
+    struct p *pp = getg()->m->p;
+    casgstatus(gp, Grunning, Grunnable);
+    dropg();
+    runqput(pp, gp, false);
+    schedule();
+}
+
+void gosched(void)
+{
+    mcall(gosched_m);
+}
+
+void goyield(void)
+{
+    mcall(goyield_m);
+}
+
+void preemptPark(struct g *gp)
+{
+    casGToPreemptScan(gp, Grunning, Gscan | Gpreempted);
+    delay_point("preemptPark");
+    __atomic_store_n(&gp->waitreason, WAIT_PREEMPTED, __ATOMIC_RELAXED);
+    dropg();
+    casfrom_Gscanstatus(gp, Gscan | Gpreempted, Gpreempted);
+    schedule();
+}
+
+void preempt_check_slow(void)
+{
+    struct g *gp = getg();
+    if (!canPreemptM(gp->m))
+        return;
+    if (atomic_load(&gp->preemptStop))
+        mcall(preemptPark);
+    else
+        mcall(gopreempt_m);
+}

@@ -1,0 +1,241 @@
+/* sched/stw.c - asking goroutines to stop: preemption requests, the stop of the
+ * world, the ragged barrier.
+ *
+ * A request is written, never awaited: it may come late, hit the goroutine that
+ * runs there next, or be lost to a stack copy or an execute() that reset the
+ * guard. So each loop below that waits re-issues every 100 us. */
+#include "sched/sched.h"
+
+#define REISSUE_NS 100000
+
+void set_stackguard(struct g *gp, uintptr_t v)
+{
+    atomic_store_explicit(&gp->stackguard0, v, memory_order_relaxed);
+    struct m *mp = gp->m;
+    if (mp != NULL)
+        atomic_store_explicit(mp->tls_guard, v, memory_order_relaxed);
+}
+
+bool canPreemptM(struct m *mp)
+{
+    struct p *pp = mp->p;
+    return mp->locks == 0 && pp != NULL &&
+           atomic_load_explicit(&pp->status, memory_order_relaxed) == Prunning;
+}
+
+/* True: a request was posted. */
+bool preemptone(struct p *pp)
+{
+    struct m *mp = atomic_load(&pp->m);
+    if (mp == NULL || mp == getg()->m)
+        return false;
+    struct g *gp = atomic_load_explicit(&mp->curg, memory_order_acquire);
+    if (gp == NULL || gp == mp->g0)
+        return false;
+    if (unlikely(options.droppreempt != 0)) {
+        struct m *me = getg()->m;
+        if (rand_below(&me->rand, 100) < (uint32_t)options.droppreempt)
+            return true;
+    }
+    atomic_store(&gp->preempt, true);
+    delay_point("preemptone");
+    /* Each prologue compares the stack pointer with this word: the request
+     * costs the running code nothing until it is there. */
+    atomic_store_explicit(&gp->stackguard0, STACK_PREEMPT,
+                          memory_order_relaxed);
+    atomic_store_explicit(mp->tls_guard, STACK_PREEMPT, memory_order_release);
+    atomic_store_explicit(&pp->preempt, true, memory_order_relaxed);
+    return true;
+}
+
+bool preemptall(void)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < nprocs; i++)
+        if (atomic_load(&allp[i]->status) == Prunning && preemptone(allp[i]))
+            any = true;
+    return any;
+}
+
+void stopTheWorldWithSema(void)
+{
+    struct m *mp = acquirem();
+    int64_t began = nanotime();
+    lock(&sched.lock);
+    ASSERT(sched.worldsema == 0);
+    sched.stop_began = began;
+    sched.stopwait = (int32_t)nprocs;
+    noteclear(&sched.stopnote);
+    atomic_store(&sched.gcwaiting, true);
+    preemptall();
+    delay_point("stopTheWorld: requested");
+    ASSERT(atomic_load(&mp->p->status) == Prunning);
+    atomic_store(&mp->p->status, Pgcstop);
+    sched.stopwait--;
+    for (struct p *pp; (pp = pidleget()) != NULL;) {
+        atomic_store(&pp->status, Pgcstop);
+        sched.stopwait--;
+    }
+    bool wait = sched.stopwait > 0;
+    unlock(&sched.lock);
+    while (wait) {
+        if (notetsleep(&sched.stopnote, REISSUE_NS))
+            break;
+        preemptall();
+    }
+    sched.stop_began = began;
+    ASSERT(sched.stopwait == 0);
+    for (uint32_t i = 0; i < nprocs; i++)
+        ASSERT(atomic_load(&allp[i]->status) == Pgcstop);
+    int64_t stopped = nanotime();
+    sched.stop_took = stopped - began;
+}
+
+void startTheWorldWithSema(void)
+{
+    struct m *mp = getg()->m;
+    struct p *mine = mp->p;
+    struct p *runnable = NULL;
+    lock(&sched.lock);
+    atomic_store(&sched.gcwaiting, false);
+    for (uint32_t i = nprocs; i-- > 0;) {
+        struct p *pp = allp[i];
+        if (pp == mine) {
+            atomic_store(&pp->status, Prunning);
+            continue;
+        }
+        atomic_store(&pp->status, Pidle);
+        if (runqempty(pp)) {
+            pidleput(pp);
+        } else {
+            pp->link = runnable;
+            runnable = pp;
+        }
+    }
+    if (atomic_load(&sched.sysmonwait)) {
+        atomic_store(&sched.sysmonwait, false);
+        notewakeup(&sched.sysmonnote);
+    }
+    unlock(&sched.lock);
+    int64_t took = nanotime() - sched.stop_began;
+    while (runnable != NULL) {
+        struct p *pp = runnable;
+        runnable = pp->link;
+        pp->link = NULL;
+        startm(pp, false);
+    }
+    /* There may be more work than the Ps with queues show. */
+    wakep();
+    if (sched_hooks.stw_done && sched.stop_began != 0)
+        sched_hooks.stw_done(took, sched.stop_took);
+    releasem(mp);
+}
+
+void worldsema_acquire(void)
+{
+    lock(&sched.lock);
+    if (sched.worldsema == 1) {
+        sched.worldsema = 0;
+        unlock(&sched.lock);
+        return;
+    }
+    struct g *gp = getg();
+    gqueue_push(&sched.worldwait, gp);
+    /* Handed over by the holder: it stays 0. */
+    goparkunlock(&sched.lock, WAIT_STOPPING_WORLD);
+}
+
+void worldsema_release(void)
+{
+    lock(&sched.lock);
+    ASSERT(sched.worldsema == 0);
+    struct g *gp = gqueue_pop(&sched.worldwait);
+    if (gp == NULL)
+        sched.worldsema = 1;
+    unlock(&sched.lock);
+    if (gp != NULL)
+        goready(gp);
+}
+
+static void stop_on_g0(void *vgp)
+{
+    struct g *gp = vgp;
+    /* Others may wait for this goroutine's stack while we wait for them. */
+    casGToWaiting(gp, Grunning, WAIT_STOPPING_WORLD);
+    stopTheWorldWithSema();
+    casgstatus(gp, Gwaiting, Grunning);
+}
+
+void stopTheWorld(void)
+{
+    worldsema_acquire();
+    systemstack(stop_on_g0, getg());
+}
+
+static void start_on_g0(void *unused)
+{
+    (void)unused;
+    startTheWorldWithSema();
+}
+
+void startTheWorld(void)
+{
+    systemstack(start_on_g0, NULL);
+    worldsema_release();
+}
+
+/* fn runs once for every P, on the thread that has it or, for an idle one, on
+ * this. The flag of a P is consumed wherever a P stops running goroutines. */
+void forEachP(void (*fn)(struct p *))
+{
+    struct m *mp = acquirem();
+    struct p *mine = mp->p;
+    lock(&sched.lock);
+    ASSERT(sched.safePointWait == 0 && sched.worldsema == 0);
+    sched.safePointWait = (int32_t)nprocs - 1;
+    sched.safePointFn = fn;
+    noteclear(&sched.safePointNote);
+    for (uint32_t i = 0; i < nprocs; i++)
+        if (allp[i] != mine)
+            atomic_store(&allp[i]->runSafePointFn, 1);
+    preemptall();
+    delay_point("forEachP");
+    for (struct p *pp = sched.pidle; pp != NULL; pp = pp->link) {
+        uint32_t one = 1;
+        if (atomic_compare_exchange_strong(&pp->runSafePointFn, &one, 0)) {
+            fn(pp);
+            sched.safePointWait--;
+        }
+    }
+    bool wait = sched.safePointWait > 0;
+    unlock(&sched.lock);
+    fn(mine);
+    while (wait) {
+        if (notetsleep(&sched.safePointNote, REISSUE_NS))
+            break;
+        preemptall();
+    }
+    for (uint32_t i = 0; i < nprocs; i++)
+        ASSERT(atomic_load(&allp[i]->runSafePointFn) == 0);
+    lock(&sched.lock);
+    ASSERT(sched.safePointWait == 0);
+    unlock(&sched.lock);
+    releasem(mp);
+}
+
+void delay_point_slow(const char *name)
+{
+    (void)name;
+    struct g *gp = getg();
+    if (gp == NULL)
+        return;
+    uint64_t *r = &gp->m->rand;
+    /* Most steps pass undisturbed, so that delays meet each other rarely
+     * enough for the rest to run at speed. */
+    if (rand_below(r, 16) != 0)
+        return;
+    int64_t until =
+        nanotime() + (int64_t)rand_below(r, (uint32_t)options.delays) * 1000;
+    while (nanotime() < until)
+        osyield();
+}

@@ -1,0 +1,201 @@
+/* stackscan/newstack.c - what happens when a prologue finds its stack short:
+ * preemption, growth by copying, overflow. And which code has such prologues. */
+#include "base/options.h"
+#include "base/sysmem.h"
+#include "stackscan/stackscan.h"
+
+size_t stack_guard = STACK_GUARD;
+
+/* The forms that gcc and clang emit, and what lld makes of the first one. */
+bool has_split_prologue(const void *fn)
+{
+    static const uint8_t cmp_rsp[] = { 0x64, 0x48, 0x3b, 0x24, 0x25,
+                                       0x70, 0x00, 0x00, 0x00 };
+    static const uint8_t cmp_r11[] = { 0x64, 0x4c, 0x3b, 0x1c, 0x25,
+                                       0x70, 0x00, 0x00, 0x00 };
+    static const uint8_t lld_stc[] = { 0xf9, 0x0f, 0x1f, 0x84, 0x00,
+                                       0x00, 0x00, 0x00, 0x00 };
+    static const uint8_t endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
+    const uint8_t *p = fn;
+    if (memcmp(p, endbr64, sizeof(endbr64)) == 0)
+        p += sizeof(endbr64);
+    if (memcmp(p, cmp_rsp, sizeof(cmp_rsp)) == 0 ||
+        memcmp(p, lld_stc, sizeof(lld_stc)) == 0)
+        return true;
+    if (p[0] == 0x4c && p[1] == 0x8d && p[2] == 0x5c && p[3] == 0x24)
+        return memcmp(p + 5, cmp_r11, sizeof(cmp_r11)) == 0;
+    if (p[0] == 0x4c && p[1] == 0x8d && p[2] == 0x9c && p[3] == 0x24)
+        return memcmp(p + 8, cmp_r11, sizeof(cmp_r11)) == 0;
+    return false;
+}
+
+static enum stack_kind stack_kind_of(tarn_fn fn, enum tarn_stacks want,
+                                     bool *ok)
+{
+    *ok = true;
+#if TARN_ASAN || TARN_TSAN
+    /* Their shadow of a stack's redzones does not move with it. */
+    if (want != TARN_STACKS_COPYING)
+        return STACK_FIXED;
+#endif
+    if (want == TARN_STACKS_AUTO)
+        want = (enum tarn_stacks)options.stacks;
+    if (want == TARN_STACKS_FIXED)
+        return STACK_FIXED;
+    if (has_split_prologue((const void *)(uintptr_t)fn))
+        return STACK_COPYING;
+    if (want == TARN_STACKS_COPYING) {
+        *ok = false;
+        set_error("tarn_go: a copying stack is asked for, but the function at "
+                  "%p has no split-stack prologue",
+                  (void *)(uintptr_t)fn);
+    }
+    return STACK_FIXED;
+}
+
+void adjust_words(uintptr_t from, uintptr_t to, uintptr_t lo, uintptr_t hi,
+                  intptr_t delta)
+{
+    uintptr_t size = hi - lo;
+    for (uintptr_t *w = (uintptr_t *)from; w < (uintptr_t *)to; w++) {
+        uintptr_t v = *w;
+        *w = v + (v - lo <= size ? (uintptr_t)delta : 0);
+    }
+}
+
+bool copystack(struct g *gp, size_t newsize)
+{
+    ASSERT(gp->kind == STACK_COPYING && gp->syscallsp == 0);
+    struct stack old = gp->stack;
+    size_t used = old.hi - gp->sched_sp;
+    ASSERT(used < newsize);
+    uintptr_t lo = stackmem_alloc(newsize);
+    if (lo == 0)
+        return false;
+    struct stack new = { lo, lo + newsize };
+    intptr_t delta = (intptr_t)(new.hi - old.hi);
+    uintptr_t sp = new.hi - used;
+    memcpy((void *)sp, (const void *)gp->sched_sp, used);
+    if (options.checkmark)
+        memset((void *)new.lo, 0, newsize - used);
+    adjust_words(sp, new.hi, old.lo, old.hi, delta);
+    alloca_adjust(gp, old.lo, old.hi, delta);
+    for (struct sudog *s = gp->waiting; s != NULL; s = s->waitlink)
+        if ((uintptr_t)s->elem - old.lo <= old.hi - old.lo)
+            s->elem = (char *)s->elem + delta;
+    gp->stack = new;
+    gp->sched_sp = sp;
+    if (gp->stackguard1 != STACK_FORCEMOVE)
+        gp->stackguard1 = new.lo + stack_guard;
+    delay_point("copystack: guard");
+    atomic_store_explicit(&gp->stackguard0, gp->stackguard1,
+                          memory_order_relaxed);
+    /* A word that still points there shows at once in stress runs. */
+    if (options.stackmove)
+        memset((void *)(old.hi - used), 0xfc, used);
+    atomic_fetch_add_explicit(&stack_stats.copies, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stack_stats.copied_bytes, used,
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&stack_stats.inuse,
+                              newsize - (old.hi - old.lo),
+                              memory_order_relaxed);
+    stackmem_free(old.lo, old.hi - old.lo);
+    return true;
+}
+
+static void overflow(struct g *gp, size_t need) __attribute__((noreturn));
+static void overflow(struct g *gp, size_t need)
+{
+    size_t size = gp->stack.hi - gp->stack.lo;
+    if (gp->kind == STACK_FIXED)
+        fatal("stack overflow: goroutine %llu needs %zu more bytes on its "
+              "fixed stack of %zu bytes (option fixedstack)",
+              (unsigned long long)gp->goid, need, size);
+    fatal("stack overflow: goroutine %llu exceeds the limit of %lld bytes "
+          "(option stackmax)",
+          (unsigned long long)gp->goid, (long long)options.stackmax);
+}
+
+void newstack(struct g *gp, size_t frame, uintptr_t sp, uintptr_t pc)
+{
+    struct m *mp = gp->m;
+    (void)pc;
+    ASSERT(atomic_load_explicit(&mp->curg, memory_order_relaxed) == gp);
+    if (unlikely(sp < gp->stack.lo || sp > gp->stack.hi))
+        throw("newstack: goroutine %llu: stack pointer %#lx is outside its "
+              "stack %#lx..%#lx",
+              (unsigned long long)gp->goid, (unsigned long)sp,
+              (unsigned long)gp->stack.lo, (unsigned long)gp->stack.hi);
+    if (unlikely(gp->throwsplit))
+        throw("stack growth at a bad time");
+    /* Once: another thread may write a request at any moment. */
+    uintptr_t guard =
+        atomic_load_explicit(&gp->stackguard0, memory_order_relaxed);
+    delay_point("newstack: guard read");
+    uintptr_t floor = gp->stack.lo + stack_guard;
+    bool grow = sp < floor || frame > sp - floor;
+    if (gp->kind == STACK_FIXED) {
+        /* The frame runs to its end on this stack or not at all; below the
+         * guard zone's half there is still room for what we call. */
+        uintptr_t hard = gp->stack.lo + STACK_GUARD / 2;
+        if (sp < hard || frame > sp - hard)
+            overflow(gp, frame);
+    } else if (grow || options.stackmove) {
+        size_t size = gp->stack.hi - gp->stack.lo;
+        size_t used = gp->stack.hi - sp;
+        size_t newsize = size;
+        if (grow) {
+            newsize = size * 2;
+            while (newsize < used || newsize - used < frame + stack_guard) {
+                newsize *= 2;
+                if (newsize > ((size_t)1 << 46))
+                    break;
+            }
+        }
+        if (newsize > (size_t)options.stackmax)
+            overflow(gp, frame);
+        casgstatus(gp, Grunning, Gcopystack);
+        delay_point("newstack: copystack");
+        bool ok = copystack(gp, newsize);
+        casgstatus(gp, Gcopystack, Grunning);
+        if (!ok && grow)
+            throw("out of memory: goroutine %llu needs a stack of %zu bytes",
+                  (unsigned long long)gp->goid, newsize);
+    }
+    /* The copy may have wiped the request word, not the flag. We return behind
+     * the check of the prologue, so growth had to come first. */
+    if (guard == STACK_PREEMPT ||
+        atomic_load_explicit(&gp->preempt, memory_order_relaxed)) {
+        if (atomic_load_explicit(&gp->preempt, memory_order_relaxed) &&
+            canPreemptM(mp)) {
+            if (atomic_load(&gp->preemptStop))
+                preemptPark(gp);
+            gopreempt_m(gp);
+        }
+        atomic_store_explicit(&gp->stackguard0, gp->stackguard1,
+                              memory_order_relaxed);
+    }
+    gogo(gp);
+}
+
+static void stack_goexit(struct g *gp)
+{
+    alloca_free_all(gp);
+}
+
+/* linkcheck.c: compiled with -fsplit-stack, calls code that is not. */
+void linkcheck_probe(void);
+
+void stackscan_init(void)
+{
+    static const uint8_t stc = 0xf9;
+    if (*(const uint8_t *)(uintptr_t)&linkcheck_probe != stc)
+        stack_guard = STACK_GUARD + STACK_UNMARKED_ROOM;
+#if TARN_ASAN || TARN_TSAN
+    stack_guard += (size_t)64 << 10;
+#endif
+    sched_hooks.stackalloc = stackalloc;
+    sched_hooks.stackfree = stackfree;
+    sched_hooks.stack_kind_of = stack_kind_of;
+    sched_hooks.goexit = stack_goexit;
+}

@@ -1,0 +1,109 @@
+/* stackscan/stackscan.h - goroutine stacks: memory, growth by copying, suspension
+ * of a goroutine, what a scan reads.
+ *
+ * Owns: stack memory (a cache per P, a global pool, large ones), the guard zone,
+ * the decision which kind of stack a function gets, newstack and copystack, the
+ * blocks that alloca takes when a stack has no room, suspendG/resumeG, the list
+ * of address ranges that are a goroutine's roots.
+ *
+ *      hi  +------------------------------+
+ *          | frames, oldest first         |
+ *   sp ->  +------------------------------+
+ *          | room                         |
+ *          +------------------------------+ <- stackguard (lo + STACK_GUARD)
+ *          | guard zone: small frames,    |    a prologue finds sp below this
+ *          | public calls, __morestack    |    and comes to newstack
+ *      lo  +------------------------------+
+ *   (fixed: PROT_NONE page below lo)
+ *
+ * Invariants
+ *  1. A copying stack is moved only on g0 of the M that runs its G, in status
+ *     Gcopystack, with every register of the G in [sched_sp, hi).
+ *  2. After a move no word in [sched_sp, hi), in an alloca block of the G or in
+ *     its wait records has a value in [old.lo, old.hi].
+ *  3. Sizes of copying stacks are powers of two; hi is a multiple of 64, and so
+ *     is the distance of every move: realigned frames stay aligned.
+ *  4. At most STACK_GUARD bytes below the guard are used between two checks.
+ *  5. Whoever holds a G by suspendG owns its stack alone until resumeG, and
+ *     readies it exactly if suspendG said stopped.
+ *
+ * Locks: RANK_STACKPOOL (global pool). The scan bit of a G (RANK_GSCAN in
+ * spirit) guards its stack.
+ */
+#ifndef TARN_STACKSCAN_STACKSCAN_H_
+#define TARN_STACKSCAN_STACKSCAN_H_
+
+#include "sched/sched.h"
+
+/* What runs between two checks: a public call (sched and heap slow paths, one
+ * lazy symbol resolution with its 2.7 KiB of vector state, mimalloc) or
+ * __morestack itself. Unoptimised and checking builds need more. */
+#if TARN_CHECKS >= 2
+#define STACK_GUARD ((size_t)12 << 10)
+#else
+#define STACK_GUARD ((size_t)8 << 10)
+#endif
+#define STACK_MIN ((size_t)32 << 10)
+#define STACK_ORDERS 4 /* STACK_MIN << 0..3 are cached */
+/* Extra room where the linker did not mark callers of unchecked code. */
+#define STACK_UNMARKED_ROOM ((size_t)32 << 10)
+
+/* Fills sched_hooks and learns how the program was linked. */
+void stackscan_init(void);
+extern size_t stack_guard; /* STACK_GUARD, more where callers are not marked */
+
+/* Entry bytes at fn are a split-stack prologue? */
+bool has_split_prologue(const void *fn);
+
+/* From __morestack, on g0: frame is what the function (return address pc into
+ * its prologue) will take below sp. */
+void newstack(struct g *gp, size_t frame, uintptr_t sp, uintptr_t pc)
+    __attribute__((noreturn));
+/* Moves gp's stack to one of newsize; status Gcopystack, on g0. False: no
+ * memory. */
+bool copystack(struct g *gp, size_t newsize);
+
+struct suspendGState {
+    struct g *g;
+    bool dead;    /* nothing to scan */
+    bool stopped; /* we claimed it: resumeG readies it */
+};
+/* Stops gp where its stack can be read. The caller is a system goroutine or on
+ * g0 with its own user goroutine not Grunning. */
+struct suspendGState suspendG(struct g *gp);
+void resumeG(struct suspendGState s);
+
+/* Calls range(lo, hi, arg) for each address range whose words are gp's roots;
+ * gp is suspended, or the world is stopped. */
+void scanstack(struct g *gp,
+               void (*range)(uintptr_t lo, uintptr_t hi, void *arg), void *arg);
+/* gp is suspended. Zeroes its unused stack (checkmark: no word of a dead frame
+ * may come back to life), or gives whole pages of it back. */
+void stack_clear_unused(struct g *gp);
+void stack_release_unused(struct g *gp);
+
+/* stackmem.c */
+struct stack_stats {
+    _Atomic uint64_t mapped;  /* bytes of address space held for stacks */
+    _Atomic uint64_t inuse;   /* of stacks that belong to a G */
+    _Atomic uint64_t copies, copied_bytes;
+};
+extern struct stack_stats stack_stats;
+bool stackalloc(struct g *gp, enum stack_kind kind, size_t size);
+void stackfree(struct g *gp);
+uintptr_t stackmem_alloc(size_t size); /* copying: power of two; 0: none */
+void stackmem_free(uintptr_t lo, size_t size);
+
+/* alloca.c */
+void alloca_free_all(struct g *gp);
+void alloca_prune(struct g *gp, uintptr_t sp);
+void alloca_adjust(struct g *gp, uintptr_t lo, uintptr_t hi, intptr_t delta);
+void alloca_each(struct g *gp,
+                 void (*range)(uintptr_t lo, uintptr_t hi, void *arg),
+                 void *arg);
+
+/* Adds delta to every word of [from, to) whose value lies in [lo, hi]. */
+void adjust_words(uintptr_t from, uintptr_t to, uintptr_t lo, uintptr_t hi,
+                  intptr_t delta);
+
+#endif
