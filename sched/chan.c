@@ -161,11 +161,11 @@ static struct sudog *waitq_dequeue(struct waitq *q)
 }
 
 /* s has been served: the goroutine to wake. Channel lock held, after which
- * nothing of s may be used. */
+ * nothing of s may be used. Its elem stays: a scan of its goroutine may be
+ * reading that now. */
 static struct g *fire(struct sudog *s, bool success)
 {
     struct g *gp = s->g;
-    s->elem = NULL;
     s->success = success;
     gp->param = s;
     return gp;

@@ -156,12 +156,14 @@ bool timer_del(struct timer *t)
 
 /* Runs what is due at now (0: the present time), or less if the world is to be
  * stopped: the rest stays due. Where there is a next timer, *polluntil is
- * lowered to its time, 0 counting as never. On g0 with a P, which need not be
+ * lowered to its time, 0 counting as never. *ran: whether one ran. On g0 with a P, which need not be
  * pp. */
 int64_t checkTimers(struct p *pp, int64_t now, int64_t *polluntil, bool *ran)
 {
     struct timers *ts = &pp->timers;
     int64_t next = atomic_load(&ts->when0);
+    bool any = false;
+    *ran = false;
     if (next == 0)
         return 0;
     if (now == 0)
@@ -177,12 +179,12 @@ int64_t checkTimers(struct p *pp, int64_t now, int64_t *polluntil, bool *ran)
             unlock(&ts->lock);
             delay_point("timer: out of the heap, not yet run");
             f(arg);
-            if (ran != NULL)
-                *ran = true;
+            any = true;
             lock(&ts->lock);
         }
         next = ts->len > 0 ? ts->heap[0]->when : 0;
         unlock(&ts->lock);
+        *ran = any;
     }
     if (polluntil != NULL && next != 0 &&
         (*polluntil == 0 || next < *polluntil))
