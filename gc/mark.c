@@ -288,6 +288,8 @@ static void scan_large(struct mspan *s, uintptr_t lo, uintptr_t hi,
 static NOINLINE void scan_by_span(uintptr_t base, struct gcwork *w)
 {
     struct mspan *s = heap_span_of(base);
+    if (s->layout == LAYOUT_NOSCAN)
+        return;
     if (s->layout == LAYOUT_TRACED) {
         tarn_tracer t = { w };
         struct tarn_type *type = s->type;
