@@ -275,19 +275,14 @@ static size_t hand_out(struct mcache *c, struct mcache_entry *e,
     return n;
 }
 
-/* Finds the next run of free places behind s->freeindex. */
+/* Takes the next run of free places out of the span. */
 static bool next_run(struct mcache_entry *e, struct mspan *s)
 {
-    uint32_t i = s->freeindex, end;
-    if (i == 0 && s->live == 0) {
-        end = s->nelems; /* new, or swept and found empty */
-    } else {
-        i = span_next_free(s, i);
-        if (i == s->nelems)
-            return false;
-        end = span_next_used(s, i + 1);
-    }
-    s->freeindex = end;
+    uint32_t i = 0, end;
+    if (s->freeindex == 0 && s->live == 0)
+        s->freeindex = end = s->nelems; /* new, or swept and found empty */
+    else if (!span_take_run(s, &i, &end))
+        return false;
     e->ptr = e->end = s->base + i * s->elemsize;
     e->run_end = s->base + end * s->elemsize;
     return true;
@@ -319,6 +314,8 @@ static void entry_fill(struct mcache *c, uint32_t slot, struct mspan *s)
     e->span = s;
     e->size = (uint16_t)s->elemsize;
     e->startbits = s->startbits;
+    if (s->live > 0 || s->freeindex > 0)
+        span_find_free(s);
     if (!e->listed) {
         e->listed = true;
         e->next_used = c->used;
@@ -363,8 +360,6 @@ static size_t entry_flush(struct mcache *c, uint32_t slot)
     }
     if (e->ptr < e->run_end)
         s->freeindex = span_count(s, e->ptr - s->base);
-    else
-        s->freeindex = span_next_free(s, s->freeindex);
     struct slot_info *si = &heap.slots[slot];
     uint32_t i = swept_index();
     put(si, s->freeindex < s->nelems ? &si->partial[i] : &si->full[i], s);

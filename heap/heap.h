@@ -132,8 +132,11 @@ struct mspan {
     _Atomic uint32_t sweepgen;
     uint32_t live;        /* objects counted by the last sweep; dirty pages of
                              a free run */
-    uint32_t freeindex;   /* places below are not free since the last sweep */
+    uint32_t freeindex;   /* places below are not free since the last sweep, or
+                             in a cache's hands */
     uint32_t hook;        /* for specials (finalizers, weak): 0 = none */
+    uint64_t freemask;    /* in a cache: which places of freeindex's block of 64
+                             are free and not handed out */
 } CACHE_ALIGNED;
 
 struct span_list {

@@ -48,9 +48,11 @@ bool slots_init(void);
 uint8_t slot_static_meta(const struct slot_info *si, size_t g);
 /* Makes fresh pages a span of the slot and publishes it. */
 void span_setup(struct mspan *s, uint32_t slot);
-/* First place >= i that is free, or that is not; nelems if none. */
-uint32_t span_next_free(const struct mspan *s, uint32_t i);
-uint32_t span_next_used(const struct mspan *s, uint32_t i);
+/* Moves s->freeindex on to a free place, or to nelems; fills s->freemask. */
+void span_find_free(struct mspan *s);
+/* After span_find_free: the free places [*from, *to) from s->freeindex on, which
+ * moves on to the next free place behind them. False if there are none. */
+bool span_take_run(struct mspan *s, uint32_t *from, uint32_t *to);
 /* Clears the garbage of an unswept span that the caller has taken off its list,
  * and counts it: s->live says what is left. */
 void span_sweep(struct mspan *s);
