@@ -16,14 +16,14 @@
 #include "base/vm.h"
 #include "heap/internal.h"
 
-/* How much memory a cache zeroes ahead of allocation: enough to be worth a call,
- * little enough to be in the first-level cache when it is used. */
+/* How much memory a cache zeroes ahead of allocation: enough to be worth a
+ * call, little enough to be in the first-level cache when it is used. */
 #define ZERO_AHEAD ((size_t)4096)
 /* How many spans that were full an allocator sweeps before it takes new pages:
  * a bound for its delay. */
 #define SWEEP_FULL_MAX 100
 
-/* --- lists ------------------------------------------------------------------- */
+/* --- lists ---------------------------------------------------------------- */
 
 /* Under the slot's lock. */
 static void list_push(struct span_list *l, struct mspan *s)
@@ -70,7 +70,7 @@ static void put(struct slot_info *si, struct span_list *l, struct mspan *s)
     unlock(&si->lock);
 }
 
-/* --- sweeping ---------------------------------------------------------------- */
+/* --- sweeping ------------------------------------------------------------- */
 
 static bool sweep_begin(void)
 {
@@ -190,7 +190,7 @@ static struct mspan *take_unswept(struct slot_info *si)
     return s;
 }
 
-/* --- caches ------------------------------------------------------------------ */
+/* --- caches --------------------------------------------------------------- */
 
 /* For verification: nothing else finds the caches. */
 static struct {
@@ -384,7 +384,7 @@ void mcache_flush(struct mcache *c)
     c->live_pending = c->alloc_bytes = c->alloc_objects = 0;
 }
 
-/* --- large objects ----------------------------------------------------------- */
+/* --- large objects -------------------------------------------------------- */
 
 /* Large garbage first, at least as many pages as are needed now. */
 static void sweep_large(size_t npages)

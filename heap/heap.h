@@ -56,9 +56,9 @@
  *     i = (sweepgen/2)%2 hold swept spans, the other ones unswept.
  *
  * Locks: RANK_TYPES (type table, new slots), RANK_CENTRAL (one per slot),
- * RANK_PAGES (page allocator, free span structs), RANK_LEAF (list of mcaches). mcaches have no
- * lock: only the M that holds the P touches its entries, or anyone while the
- * world is stopped.
+ * RANK_PAGES (page allocator, free span structs), RANK_LEAF (list of mcaches).
+ * mcaches have no lock: only the M that holds the P touches its entries, or
+ * anyone while the world is stopped.
  */
 #ifndef TARN_HEAP_HEAP_H_
 #define TARN_HEAP_HEAP_H_
@@ -286,7 +286,7 @@ ALWAYS_INLINE bool heap_find_inline(uintptr_t p, struct objinfo *o,
     return true;
 }
 
-/* --- allocation: by the holder of the cache, not preemptible ------------- */
+/* --- allocation: by the holder of the cache, not preemptible -------------- */
 
 bool mcache_init(struct mcache *c);
 void mcache_destroy(struct mcache *c); /* flushes it first */

@@ -42,7 +42,7 @@ static void meta_copy(uint8_t *to, const uint8_t *from, size_t n)
             meta_store(&to[i], meta_load(&from[i]));
 }
 
-/* --- setup ------------------------------------------------------------------- */
+/* --- setup ---------------------------------------------------------------- */
 
 /* How often the type's pattern stands in a place. */
 static size_t pattern_count(const struct slot_info *si)
@@ -54,7 +54,8 @@ static bool word_is_ptr(const struct slot_info *si, size_t w)
 {
     if (si->layout == LAYOUT_CONSERVATIVE)
         return true;
-    if (si->layout != LAYOUT_PRECISE || w / si->type->words >= pattern_count(si))
+    if (si->layout != LAYOUT_PRECISE ||
+        w / si->type->words >= pattern_count(si))
         return false;
     w %= si->type->words;
     return si->type->ptrmap[w / 64] >> w % 64 & 1;
@@ -138,7 +139,7 @@ void span_setup(struct mspan *s, uint32_t slot)
     atomic_store_explicit(&s->state, SPAN_INUSE, memory_order_release);
 }
 
-/* --- free places ------------------------------------------------------------- */
+/* --- free places ---------------------------------------------------------- */
 
 /* 16 places' first bytes from strides 1, 2 and 4. */
 static inline __m128i gather(const uint8_t *m, size_t stride)
@@ -159,8 +160,8 @@ static inline __m128i gather(const uint8_t *m, size_t stride)
                         _mm_and_si128(_mm_load_si128(v + 3), fourth)));
 }
 
-/* Stays within the meta bytes of the span's pages: 64 places of these strides
- * are an eighth of a page's bytes, or a quarter, or half. */
+/* A page has 512, 256 or 128 places of these strides: no block of 64 is part of
+ * a span only. */
 static inline uint64_t free_mask_wide(const uint8_t *m, size_t stride)
 {
     const __m128i color = _mm_set1_epi8(META_COLOR), none = _mm_setzero_si128();
@@ -180,17 +181,15 @@ static uint64_t free_mask(const struct mspan *s, uint32_t b)
     const uint8_t *m = heap_meta(s->base) + b * stride;
     uint32_t n = s->nelems - b < 64 ? s->nelems - b : 64;
     uint64_t mask = 0;
-    if (META_WIDE && stride == 1) {
-        mask = free_mask_wide(m, 1);
-    } else if (META_WIDE && stride == 2) {
-        mask = free_mask_wide(m, 2);
-    } else if (META_WIDE && stride == 4) {
-        mask = free_mask_wide(m, 4);
-    } else {
-        for (uint32_t i = 0; i < n; i++, m += stride)
-            mask |= (uint64_t)((meta_load(m) & META_COLOR) == 0) << i;
-    }
-    return mask & ~UINT64_C(0) >> (64 - n);
+    if (META_WIDE && stride == 1)
+        return free_mask_wide(m, 1);
+    if (META_WIDE && stride == 2)
+        return free_mask_wide(m, 2);
+    if (META_WIDE && stride == 4)
+        return free_mask_wide(m, 4);
+    for (uint32_t i = 0; i < n; i++, m += stride)
+        mask |= (uint64_t)((meta_load(m) & META_COLOR) == 0) << i;
+    return mask;
 }
 
 void span_find_free(struct mspan *s)
@@ -230,15 +229,13 @@ bool span_take_run(struct mspan *s, uint32_t *from, uint32_t *to)
         s->freemask = mask;
         s->freeindex = (i & ~UINT32_C(63)) + (uint32_t)__builtin_ctzll(mask);
     } else {
-        s->freeindex = (i + 63) & ~UINT32_C(63);
-        if (i % 64 == 0)
-            s->freeindex += 64;
+        s->freeindex = (i + 64) & ~UINT32_C(63); /* nothing left in this one */
         span_find_free(s);
     }
     return true;
 }
 
-/* --- sweeping ---------------------------------------------------------------- */
+/* --- sweeping ------------------------------------------------------------- */
 
 /* Counts of objects of the two colours. */
 struct tally {

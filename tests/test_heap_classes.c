@@ -1,4 +1,4 @@
-/* tests/test_heap_classes.c - the tables of size classes hold what they promise.
+/* tests/test_heap_classes.c - the tables of size classes keep their promises.
  *
  * The generator checks its own result; this checks what the library has. */
 #include "heap/heap.h"

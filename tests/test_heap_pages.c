@@ -1,8 +1,8 @@
 /* tests/test_heap_pages.c - the page allocator against a model.
  *
  * The model is one owner for each page. Contents are checked too: each page
- * carries its owner's number in its first and last word, and memory that is said
- * to be zero is read in full. */
+ * carries its owner's number in its first and last word, and memory that is
+ * said to be zero is read in full. */
 #include "base/fail.h"
 #include "heap/internal.h"
 #include "tests/harness.h"
