@@ -10,6 +10,15 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Binding a library function at its first call takes the dynamic linker up to 3
+ * KiB of stack, more than a goroutine may have when it comes here. */
+__attribute__((constructor)) static void bind_early(void)
+{
+    (void)nanotime();
+    (void)gettid_os();
+    osyield();
+}
+
 int64_t nanotime(void)
 {
     struct timespec ts;

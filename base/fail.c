@@ -1,8 +1,8 @@
 /* base/fail.c - fault points.
  *
  * Each kind has two counters, both only ever lowered by callers: `after` calls
- * pass, then `times` fail. A caller takes one unit of exactly one of them with a
- * compare-and-swap, so the number of injected failures is exact under any
+ * pass, then `times` fail. A caller takes one unit of exactly one of them with
+ * a compare-and-swap, so the number of injected failures is exact under any
  * number of threads.
  *
  * Locks: none.

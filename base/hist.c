@@ -159,16 +159,21 @@ uint64_t hist_quantile(const struct hist *h, double q)
     uint64_t need = (uint64_t)exact;
     if ((double)need < exact)
         need++;
-    uint64_t seen = 0;
-    for (uint32_t i = 0; i < HIST_BUCKETS; i++) {
-        seen += get(&h->buckets[i]);
-        if (seen >= need && seen > 0)
+    if (need == 0)
+        need = 1;
+    /* From the top, so that records added meanwhile can only make the answer
+     * too high: from the bottom they would hide the tail, and the quantile 1
+     * would not be the largest record. */
+    uint64_t above = 0;
+    for (uint32_t i = HIST_BUCKETS; i-- > 0;) {
+        above += get(&h->buckets[i]);
+        if (above > count - need)
             return at_most_max(h, hist_highest_equivalent(i));
     }
     return get(&h->max); /* reset while we were looking */
 }
 
-/* --- percentile distribution ---------------------------------------------- */
+/* --- percentile distribution ------------------------------------------- */
 
 /* In double, as sums of squares of 2^42 do not fit a word. */
 static double std_deviation(const struct hist *h, uint64_t total, double mean)

@@ -32,7 +32,7 @@ __attribute__((constructor)) static void lock_setup(void)
         spin_rounds = SPIN_ROUNDS;
 }
 
-/* --- futex -------------------------------------------------------------- */
+/* --- futex ------------------------------------------------------------- */
 
 /* By hand because syscall(3) writes errno: the lock of a caller that is about
  * to read errno must not change it. */
@@ -67,7 +67,7 @@ int futex_wake(_Atomic uint32_t *addr, uint32_t count)
     return n < 0 ? (int)n : 0;
 }
 
-/* --- ranks -------------------------------------------------------------- */
+/* --- ranks ------------------------------------------------------------- */
 
 #if TARN_CHECKS >= 2
 
@@ -164,7 +164,7 @@ void lock_rank_acquired(struct mutex *m)
     rank_push(m);
 }
 
-/* --- mutex -------------------------------------------------------------- */
+/* --- mutex ------------------------------------------------------------- */
 
 void mutex_init(struct mutex *m, enum lock_rank rank)
 {
@@ -245,7 +245,7 @@ bool lock_held(const struct mutex *m)
     return atomic_load_explicit(&m->key, memory_order_relaxed) != 0;
 }
 
-/* --- note --------------------------------------------------------------- */
+/* --- note -------------------------------------------------------------- */
 
 void noteclear(struct note *n)
 {

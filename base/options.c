@@ -68,7 +68,7 @@ void tarn_options_init(struct tarn_options *o)
         *field(o, &table[i]) = table[i].def;
 }
 
-/* --- values --------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------ */
 
 enum parsed { PARSED, MALFORMED, TOO_LARGE };
 
@@ -172,7 +172,7 @@ static tarn_status set_value(struct tarn_options *o, const struct option *d,
     return TARN_OK;
 }
 
-/* --- lists ---------------------------------------------------------------- */
+/* --- lists ------------------------------------------------------------- */
 
 /* Cuts the next part off *text; false at the end. A comma at the end has an
  * empty part behind it, a text of no characters has none. */
@@ -238,7 +238,7 @@ static bool asks_for_help(const char *text)
     return false;
 }
 
-/* --- loading -------------------------------------------------------------- */
+/* --- loading ----------------------------------------------------------- */
 
 static tarn_status check_ranges(struct tarn_options *o)
 {
@@ -290,7 +290,7 @@ tarn_status options_load(const struct tarn_options *from,
     return TARN_OK;
 }
 
-/* --- help ----------------------------------------------------------------- */
+/* --- help -------------------------------------------------------------- */
 
 /* As a user would write it. */
 static void format_value(const struct option *d, int64_t v, char buf[32])

@@ -44,7 +44,7 @@ static void *zalloc_aligned(size_t size, size_t align)
 
 #endif
 
-static bool refused(void)
+static bool mem_refused(void)
 {
     if (!fail_point(FAIL_MALLOC))
         return false;
@@ -54,18 +54,18 @@ static bool refused(void)
 
 void *sys_alloc(size_t size)
 {
-    return refused() ? NULL : zalloc(size);
+    return mem_refused() ? NULL : zalloc(size);
 }
 
 void *sys_alloc_aligned(size_t size, size_t align)
 {
     ASSERT(align != 0 && (align & (align - 1)) == 0);
-    return refused() ? NULL : zalloc_aligned(size, align);
+    return mem_refused() ? NULL : zalloc_aligned(size, align);
 }
 
 void *sys_realloc(void *p, size_t size)
 {
-    return refused() ? NULL : mem_realloc(p, size);
+    return mem_refused() ? NULL : mem_realloc(p, size);
 }
 
 void sys_free(void *p)

@@ -38,7 +38,7 @@ enum {
 struct base_hooks base_hooks;
 char *(*error_buffer_hook)(void);
 
-/* --- side stacks ---------------------------------------------------------- */
+/* --- side stacks ------------------------------------------------------- */
 
 /* Calls fn(arg) on the stack that ends at top. Unwinds: the caller's frame is
  * found through rbp. */
@@ -92,7 +92,7 @@ static void side_call(struct side *s, void (*fn)(void *), void *arg)
     on_side = false;
 }
 
-/* --- messages ------------------------------------------------------------- */
+/* --- messages ---------------------------------------------------------- */
 
 struct text {
     const char *prefix, *fmt;
@@ -152,6 +152,15 @@ static void print_text_on_this_stack(void *arg)
     write_all(t->buf, n);
 }
 
+/* Not inlined: the ordinary way has no room for such a buffer. */
+NOINLINE static void print_nested(struct text *t)
+{
+    char small[512];
+    t->buf = small;
+    t->len = sizeof small;
+    print_text_on_this_stack(t);
+}
+
 /* On the message stack, or, inside a signal handler that interrupted its owner,
  * here. */
 static void print(struct text *t)
@@ -162,10 +171,7 @@ static void print(struct text *t)
         t->len = sizeof print_text;
         side_call(&print_side, print_text_on_this_stack, t);
     } else {
-        char small[512];
-        t->buf = small;
-        t->len = sizeof small;
-        print_text_on_this_stack(t);
+        print_nested(t);
     }
     errno = saved;
 }
@@ -178,13 +184,21 @@ void tarn_eprintf(const char *fmt, ...)
     va_end(ap);
 }
 
-/* --- crash ---------------------------------------------------------------- */
+/* --- crash ------------------------------------------------------------- */
 
-enum crash_step { STEP_MESSAGE, STEP_DESCRIBE, STEP_TRACE, STEP_REPORT, STEP_END };
+enum crash_step {
+    STEP_MESSAGE,
+    STEP_DESCRIBE,
+    STEP_UNWIND,
+    STEP_TRACE,
+    STEP_REPORT,
+    STEP_END
+};
 
 static _Atomic int32_t crash_thread;
 static CACHE_ALIGNED char crash_stack[CRASH_STACK_SIZE];
 static char crash_text[TEXT_SIZE];
+static void *crash_pc[TRACE_DEPTH + 1]; /* up to a NULL */
 static enum crash_step crash_step;
 static _Atomic bool crash_traces; /* throw, not fatal */
 
@@ -217,11 +231,18 @@ static void crash_describe(void)
     write_all(buf, n + 2);
 }
 
+/* Two steps, so that what was found before a fault in the first is printed. */
+static void crash_unwind(void)
+{
+    backtrace(crash_pc, TRACE_DEPTH);
+}
+
 static void crash_trace(void)
 {
-    void *pc[TRACE_DEPTH];
-    int n = backtrace(pc, TRACE_DEPTH);
-    backtrace_symbols_fd(pc, n, STDERR_FILENO);
+    int n = 0;
+    while (crash_pc[n] != NULL)
+        n++;
+    backtrace_symbols_fd(crash_pc, n, STDERR_FILENO);
 }
 
 /* The remaining steps, beginning with `step`. */
@@ -231,6 +252,8 @@ __attribute__((noreturn)) static void crash_from(enum crash_step step)
         crash_step = step;
         if (step == STEP_DESCRIBE)
             crash_describe();
+        else if (step == STEP_UNWIND && crash_traces)
+            crash_unwind();
         else if (step == STEP_TRACE && crash_traces)
             crash_trace();
         else if (step == STEP_REPORT && base_hooks.crash_report != NULL)
@@ -327,7 +350,7 @@ void assert_failed(const char *expr, const char *file, int line)
     throw_(file, line, "assertion failed: %s", expr);
 }
 
-/* --- error texts ---------------------------------------------------------- */
+/* --- error texts ------------------------------------------------------- */
 
 static __thread char thread_error[ERROR_TEXT_SIZE]
     __attribute__((tls_model("initial-exec")));

@@ -19,7 +19,7 @@
     ASSERT((((uintptr_t)(p) | (size)) & (OS_PAGE - 1)) == 0)
 
 /* A fault point, with the errno the kernel would have left. */
-static bool refused(enum fail_kind kind)
+static bool vm_refused(enum fail_kind kind)
 {
     if (!fail_point(kind))
         return false;
@@ -29,7 +29,8 @@ static bool refused(enum fail_kind kind)
 
 static void *map(size_t size, int prot, int flags)
 {
-    void *p = mmap(NULL, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+    flags |= MAP_PRIVATE | MAP_ANONYMOUS;
+    void *p = mmap(NULL, size, prot, flags, -1, 0);
     return p == MAP_FAILED ? NULL : p;
 }
 
@@ -37,7 +38,7 @@ void *vm_reserve(size_t size, size_t align)
 {
     ASSERT(size != 0 && (size & (OS_PAGE - 1)) == 0);
     ASSERT((align & (align - 1)) == 0);
-    if (refused(FAIL_MMAP))
+    if (vm_refused(FAIL_MMAP))
         return NULL;
     if (align <= OS_PAGE)
         return map(size, PROT_NONE, MAP_NORESERVE);
@@ -62,20 +63,20 @@ void *vm_reserve(size_t size, size_t align)
 bool vm_commit(void *p, size_t size)
 {
     ASSERT_PAGES(p, size);
-    return !refused(FAIL_MPROTECT) &&
+    return !vm_refused(FAIL_MPROTECT) &&
            mprotect(p, size, PROT_READ | PROT_WRITE) == 0;
 }
 
 bool vm_decommit(void *p, size_t size)
 {
     ASSERT_PAGES(p, size);
-    return !refused(FAIL_MADVISE) && madvise(p, size, MADV_DONTNEED) == 0;
+    return !vm_refused(FAIL_MADVISE) && madvise(p, size, MADV_DONTNEED) == 0;
 }
 
 bool vm_protect(void *p, size_t size)
 {
     ASSERT_PAGES(p, size);
-    return !refused(FAIL_MPROTECT) && madvise(p, size, MADV_DONTNEED) == 0 &&
+    return !vm_refused(FAIL_MPROTECT) && madvise(p, size, MADV_DONTNEED) == 0 &&
            mprotect(p, size, PROT_NONE) == 0;
 }
 
@@ -96,13 +97,13 @@ void vm_release(void *p, size_t size)
 void *vm_map(size_t size)
 {
     ASSERT(size != 0 && (size & (OS_PAGE - 1)) == 0);
-    return refused(FAIL_MMAP) ? NULL : map(size, PROT_READ | PROT_WRITE, 0);
+    return vm_refused(FAIL_MMAP) ? NULL : map(size, PROT_READ | PROT_WRITE, 0);
 }
 
 bool vm_guard(void *p, size_t size)
 {
     ASSERT_PAGES(p, size);
-    return !refused(FAIL_MPROTECT) && mprotect(p, size, PROT_NONE) == 0;
+    return !vm_refused(FAIL_MPROTECT) && mprotect(p, size, PROT_NONE) == 0;
 }
 
 void vm_nohugepage(void *p, size_t size)

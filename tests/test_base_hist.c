@@ -16,7 +16,7 @@ static struct hist make(void)
     return h;
 }
 
-/* --- buckets ---------------------------------------------------------------- */
+/* --- buckets ----------------------------------------------------------- */
 
 static void test_buckets_tile_the_range(void)
 {
@@ -36,7 +36,7 @@ static void test_buckets_tile_the_range(void)
     CHECK_EQ(hist_index(UINT64_MAX), HIST_BUCKETS - 1);
 }
 
-/* --- quantiles -------------------------------------------------------------- */
+/* --- quantiles --------------------------------------------------------- */
 
 static int compare(const void *a, const void *b)
 {
@@ -49,7 +49,7 @@ static uint64_t value(uint64_t *rng, int shape)
 {
     uint64_t r = harness_rand(rng);
     switch (shape) {
-    case 0: return r % 3000;                          /* around the exact part */
+    case 0: return r % 3000;                          /* the exact part */
     case 1: return r >> (64 - HIST_MAX_BITS);         /* flat, all of it */
     case 2: return (r | 1) >> (22 + (r & 63) % 42);   /* every magnitude */
     case 3: return 1000000;                           /* one value */
@@ -175,7 +175,7 @@ static void test_no_memory(void)
     hist_destroy(&h);
 }
 
-/* --- concurrency ------------------------------------------------------------ */
+/* --- concurrency ------------------------------------------------------- */
 
 enum { ADDERS = 4, ADDS = 50000 };
 static struct hist shared;
@@ -205,7 +205,8 @@ static void test_concurrent_adds(void)
         own[i] = make();
         CHECK_EQ(pthread_create(&t[i], NULL, add_many, (void *)i), 0);
     }
-    /* Readers meanwhile get answers that make sense. */
+    /* Readers meanwhile get answers that make sense: a quantile is never above
+     * the largest record, asked for later. */
     uint64_t last = 0;
     do {
         uint64_t count = atomic_load(&shared.count);
@@ -232,7 +233,7 @@ static void test_concurrent_adds(void)
     hist_destroy(&shared);
 }
 
-/* --- .hgrm ------------------------------------------------------------------ */
+/* --- .hgrm ------------------------------------------------------------- */
 
 static char dir[] = "/tmp/tarn_hist_XXXXXX";
 

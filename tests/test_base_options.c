@@ -73,9 +73,11 @@ static void test_count(void)
     refuse("maxprocs=1=2", "option maxprocs: \"1=2\" is not a whole number");
     refuse("maxprocs=1025", "option maxprocs: 1025 is outside 0..1024");
     refuse("gcpercent=5", "option gcpercent: 5 is outside 10..100000");
-    refuse("gcpercent=100001", "option gcpercent: 100001 is outside 10..100000");
+    refuse("gcpercent=100001",
+           "option gcpercent: 100001 is outside 10..100000");
     refuse("seed=9223372036854775808",
-           "option seed: 9223372036854775808 is outside 0..9223372036854775807");
+           "option seed: 9223372036854775808 is outside "
+           "0..9223372036854775807");
     refuse("gcpercent=18446744073709551716", /* 100 more than 2^64 */
            "option gcpercent: 18446744073709551716 is outside 10..100000");
 }
@@ -225,7 +227,7 @@ static void test_random_texts(void)
     CHECK_GT(accepted, 0);
 }
 
-/* --- loading ---------------------------------------------------------------- */
+/* --- loading ----------------------------------------------------------- */
 
 static void test_load_defaults(void)
 {
@@ -271,7 +273,7 @@ static void test_load_checks_ranges(void)
 #define X_BELOW(name, kind, def, min, max, help)                               \
     in = fresh();                                                              \
     in.name = (int64_t)(min) - 1;                                              \
-    CHECK_STATUS(options_load(&in, &in), TARN_EOPTION);                            \
+    CHECK_STATUS(options_load(&in, &in), TARN_EOPTION);                        \
     CHECK_STR(tarn_last_error(), "option " #name ": ");
     TARN_OPTIONS_TABLE(X_BELOW)
 }
