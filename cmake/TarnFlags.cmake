@@ -15,8 +15,9 @@ target_compile_options(tarn_flags INTERFACE
     $<$<COMPILE_LANGUAGE:C>:-std=gnu11>
     -fno-strict-aliasing -fno-omit-frame-pointer)
 target_compile_definitions(tarn_flags INTERFACE TARN_CHECKS=${TARN_CHECKS})
-target_include_directories(tarn_flags INTERFACE
-    ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
+# The root for quoted includes only: our gc/gc.h is not the <gc/gc.h> of others.
+target_compile_options(tarn_flags INTERFACE "SHELL:-iquote ${PROJECT_SOURCE_DIR}")
+target_include_directories(tarn_flags INTERFACE ${PROJECT_SOURCE_DIR}/include)
 
 # One set of objects serves both libraries, so they are position-independent.
 # Thread-local variables still take one instruction: initial-exec. Without a
