@@ -56,7 +56,7 @@
  *     i = (sweepgen/2)%2 hold swept spans, the other ones unswept.
  *
  * Locks: RANK_TYPES (type table, new slots), RANK_CENTRAL (one per slot),
- * RANK_SPANS (free span structs), RANK_PAGES (page allocator). mcaches have no
+ * RANK_PAGES (page allocator, free span structs), RANK_LEAF (list of mcaches). mcaches have no
  * lock: only the M that holds the P touches its entries, or anyone while the
  * world is stopped.
  */
@@ -125,17 +125,20 @@ struct mspan {
     struct tarn_type *type; /* NULL for built-in layouts */
 
     /* What allocation and sweeping use. */
-    struct mspan *next, *prev; /* in a central list or a free-page bin */
+    struct mspan *next CACHE_ALIGNED; /* in a central list, or a bin or the
+                                         tree of free runs */
+    struct mspan *prev;
     size_t npages;
     _Atomic uint32_t sweepgen;
-    uint32_t live;        /* objects counted by the last sweep */
+    uint32_t live;        /* objects counted by the last sweep; dirty pages of
+                             a free run */
     uint32_t freeindex;   /* places below are not free since the last sweep */
     uint32_t hook;        /* for specials (finalizers, weak): 0 = none */
-};
+} CACHE_ALIGNED;
 
 struct span_list {
-    struct mspan *head;
-    size_t n;
+    struct mspan *head;   /* linked by next */
+    _Atomic size_t n;     /* may be read without the lock, as a hint */
 };
 
 struct slot_info {
@@ -158,38 +161,55 @@ struct slot_info {
 /* A P's allocation entry for one slot: bump from ptr to end, all zero. */
 struct mcache_entry {
     uintptr_t ptr, end;
-    uint32_t size;
+    uint16_t size;        /* <= MAX_SMALL */
     uint8_t startbits;
+    bool listed;          /* in the list from mcache.used */
+    uint32_t next_used;   /* slot; NO_SLOT ends the list */
     struct mspan *span;   /* NULL: empty */
     uintptr_t run_end;    /* free places go on from end to here, not zeroed */
 };
 
 struct mcache {
     struct mcache_entry *entries; /* MAX_SLOTS reserved, touched as used */
-    uint32_t nslots_used;         /* highest slot ever filled, + 1 */
+    uint32_t used;                /* first slot filled since the last flush */
     uint64_t alloc_bytes;         /* handed out from this cache; see flush */
     uint64_t alloc_objects;       /* refills count what they hand out */
+    uint64_t live_pending;        /* handed out, not yet added to heap.live */
+    struct mcache *next;          /* all caches, for heap_verify */
 };
+/* An mcache holds back less than this much from heap.live. */
+#define LIVE_BATCH ((uint64_t)4096)
 
 struct heap {
+    /* Constant, or nearly so: read by every allocation and lookup. */
     uintptr_t lo, hi;         /* the reservation */
-    uint8_t *meta;            /* biased: meta[addr >> GRANULE_SHIFT] */
-    struct mspan *_Atomic *pages; /* biased: pages[addr >> PAGE_SHIFT] */
+    uint8_t *meta;            /* biased: meta[addr >> GRANULE_SHIFT]; committed
+                                 (like the arena) only up to used_hi */
+    struct mspan *_Atomic *pages; /* biased: pages[addr >> PAGE_SHIFT]; can be
+                                     read for all of the reservation */
     _Atomic uint32_t color;   /* 1 or 2 */
     _Atomic uint32_t sweepgen;
     struct slot_info *slots;  /* MAX_SLOTS reserved */
     _Atomic uint32_t nslots;
-    _Atomic uintptr_t used_hi;/* nothing was ever allocated at or above */
-    _Atomic uint64_t live;    /* bytes of objects, garbage not yet swept incl. */
-    _Atomic uint64_t mapped;  /* bytes committed: arena and metadata */
+
+    /* Written now and then by everybody. */
+    _Atomic uintptr_t used_hi CACHE_ALIGNED; /* nothing was ever allocated at
+                                                or above */
+    _Atomic uint64_t live;    /* bytes of objects, garbage not yet swept incl.;
+                                 see LIVE_BATCH */
+    _Atomic uint64_t mapped;  /* bytes committed and not given back: arena and
+                                 metadata */
     _Atomic uint64_t alloc_bytes, alloc_objects; /* flushed from mcaches, large */
     _Atomic uint64_t swept_bytes, swept_objects;
     _Atomic uint64_t pages_inuse;
-    _Atomic uint32_t sweepers;/* sweeps in flight */
+    _Atomic uint32_t sweepers;/* sweeps in flight, and SWEEP_DRAINED */
     _Atomic uint32_t sweep_cursor; /* slots below have no unswept spans */
-    _Atomic bool sweep_done;
 };
 extern struct heap heap;
+
+/* In heap.sweepers: nothing is left to take. One word, so that nobody can begin
+ * a sweep between the last look at the lists and the end of sweeping. */
+#define SWEEP_DRAINED (UINT32_C(1) << 31)
 
 /* Reserves; falls back to half as much, and again, if refused (down to 16 MiB).
  * max_bytes: the option heapmax. False and set_error when nothing works. */
@@ -227,10 +247,46 @@ struct objinfo {
  * Any thread, any time, no lock; false if none. For large objects size is the
  * rounded size asked for, and pointers behind it do not count. */
 bool heap_find(uintptr_t p, struct objinfo *o);
+/* The same, inline, for marking; *type is the span's. Every load is in order
+ * (acquire, which costs nothing here), so that an unchanged seq proves that all
+ * of them saw one life of the span. */
+ALWAYS_INLINE bool heap_find_inline(uintptr_t p, struct objinfo *o,
+                                    struct tarn_type **type)
+{
+    if (!heap_contains(p))
+        return false;
+    struct mspan *s = heap_span_of(p);
+    if (s == NULL)
+        return false;
+    uint32_t seq = atomic_load_explicit(&s->seq, memory_order_acquire);
+    if (atomic_load_explicit(&s->state, memory_order_acquire) != SPAN_INUSE)
+        return false;
+    uintptr_t base = __atomic_load_n(&s->base, __ATOMIC_ACQUIRE);
+    uintptr_t limit = __atomic_load_n(&s->limit, __ATOMIC_ACQUIRE);
+    if (p - base >= limit - base)
+        return false;
+    size_t size = __atomic_load_n(&s->elemsize, __ATOMIC_ACQUIRE);
+    uint64_t magic = __atomic_load_n(&s->divmagic, __ATOMIC_ACQUIRE);
+    base += (((p - base) * magic) >> 32) * size;
+    /* Torn fields may have led anywhere: look there only if it can be read. */
+    if (!heap_contains(base) || base > p)
+        return false;
+    uint8_t meta = __atomic_load_n(heap_meta(base), __ATOMIC_ACQUIRE);
+    *type = __atomic_load_n(&s->type, __ATOMIC_ACQUIRE);
+    if (!(meta & META_COLOR) ||
+        atomic_load_explicit(&s->seq, memory_order_relaxed) != seq)
+        return false;
+    o->base = base;
+    o->size = size;
+    o->span = s;
+    o->meta = meta;
+    return true;
+}
 
 /* --- allocation: by the holder of the cache, not preemptible ------------- */
 
 bool mcache_init(struct mcache *c);
+void mcache_destroy(struct mcache *c); /* flushes it first */
 /* One object from the cache, or 0 when a refill is needed. Inline and bump. */
 ALWAYS_INLINE uintptr_t mcache_alloc(struct mcache *c, uint32_t slot)
 {
@@ -257,20 +313,26 @@ void mcache_flush(struct mcache *c);
  * for LAYOUT_NOSCAN and LAYOUT_CONSERVATIVE. 0 when out of memory. */
 uintptr_t heap_alloc_large(size_t n, enum layout layout, struct tarn_type *type);
 
-/* The slot for an array of type in class c; NO_SLOT when the table is full. */
+/* The slot for an array of type in class c; NO_SLOT, with set_error, when the
+ * table is full. Lock-free but for the first time. */
 uint32_t type_array_slot(struct tarn_type *type, uint32_t class_);
 
 /* --- for the collector ---------------------------------------------------- */
 
 /* World stopped, mcaches need not be flushed: all objects become white. */
 void heap_flip_color(void);
-/* World stopped, mark complete, all mcaches flushed: garbage may be swept. */
+/* World stopped, mark complete, all mcaches flushed: garbage may be swept. The
+ * sweep before must be done. */
 void heap_sweep_start(void);
 /* Sweeps one span; pages swept, or 0 when nothing is left to take (others may
  * still be at work: see heap_sweep_done). Any thread; no P needed. */
 size_t heap_sweep_one(void);
 /* True when every span of this generation has been swept. */
 bool heap_sweep_done(void);
+/* Gives memory of free pages back to the system until at most keep_bytes of it
+ * are left resident; returns the bytes given back. Any thread; takes the page
+ * allocator's lock for short times only. */
+size_t heap_release_free(size_t keep_bytes);
 /* Called for each in-use span; world stopped, or by nobody who sweeps. */
 void heap_each_span(void (*fn)(struct mspan *s, void *arg), void *arg);
 

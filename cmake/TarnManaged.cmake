@@ -1,0 +1,47 @@
+# tarn_managed_sources(<target> [<source>...])
+#
+# Compiles the given C sources of a target (all of them if none is given) for
+# copying stacks: -fsplit-stack puts a stack check into each prologue, which
+# Tarn answers. Whatever links the target is linked by lld, which gives
+# functions that call code without such checks (libc, other libraries) enough
+# stack for it. clang cannot compile variadic functions this way; keep those in
+# sources that are not managed.
+#
+# Such a target links tarn::tarn, the static library: lld cannot redirect its
+# calls to a shared one.
+#
+# -fsplit-stack is never passed to the link: the compiler driver would add its
+# own runtime library for it, in place of Tarn.
+
+function(tarn_managed_sources target)
+    if(NOT TARGET ${target})
+        message(FATAL_ERROR "tarn_managed_sources: no target \"${target}\"")
+    endif()
+    get_property(lld_works GLOBAL PROPERTY TARN_LLD_WORKS)
+    if(NOT lld_works)
+        execute_process(
+            COMMAND ${CMAKE_C_COMPILER} -fuse-ld=lld -Wl,--version
+            OUTPUT_QUIET ERROR_QUIET RESULT_VARIABLE status)
+        if(NOT status EQUAL 0)
+            message(FATAL_ERROR "tarn_managed_sources: "
+                "\"${CMAKE_C_COMPILER} -fuse-ld=lld\" does not work. Code "
+                "with copying stacks must be linked by lld; install it "
+                "(Debian, Ubuntu, Fedora: package lld).")
+        endif()
+        set_property(GLOBAL PROPERTY TARN_LLD_WORKS TRUE)
+    endif()
+
+    if(ARGN)
+        set_property(SOURCE ${ARGN} APPEND PROPERTY
+            COMPILE_OPTIONS -fsplit-stack)
+    else()
+        target_compile_options(${target} PRIVATE
+            $<$<COMPILE_LANGUAGE:C>:-fsplit-stack>)
+    endif()
+    get_target_property(type ${target} TYPE)
+    if(type STREQUAL "EXECUTABLE")
+        target_link_options(${target} PRIVATE -fuse-ld=lld)
+    else()
+        target_link_options(${target} PUBLIC -fuse-ld=lld)
+    endif()
+endfunction()

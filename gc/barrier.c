@@ -1,0 +1,133 @@
+/* gc/barrier.c - the write barrier behind tarn_store, while marking.
+ *
+ * Both the word that is overwritten and the one that is written are noted in
+ * the P's buffer, then the store happens; no safe point lies between. A full
+ * buffer is emptied into the mark queue. */
+#include "gc/gc.h"
+#include "tarn/barrier.h"
+
+uint32_t tarn_barrier_on;
+
+void wb_flush(struct p *pp)
+{
+    struct gcp *g = gcp_of(pp);
+    uint32_t n = g->wbn;
+    g->wbn = 0;
+    for (uint32_t i = 0; i < n; i++)
+        gc_shade(&g->gcw, g->wb[i]);
+}
+
+static void note2(uintptr_t a, uintptr_t b)
+{
+    struct g *gp = getg();
+    if (unlikely(gp == NULL))
+        throw("tarn_store on a thread that runs no goroutine");
+    struct p *pp = gp->m->p;
+    struct gcp *g = gcp_of(pp);
+    if (unlikely(g->wbn + 2 > WBBUF_ENTRIES))
+        wb_flush(pp);
+    if (heap_contains(a))
+        g->wb[g->wbn++] = a;
+    if (heap_contains(b))
+        g->wb[g->wbn++] = b;
+}
+
+static bool marking(void)
+{
+    return __atomic_load_n(&tarn_barrier_on, __ATOMIC_RELAXED) != 0;
+}
+
+void tarn_store_slow(void *slot, const void *value)
+{
+    note2((uintptr_t)__atomic_load_n((void **)slot, __ATOMIC_RELAXED),
+          (uintptr_t)value);
+    delay_point("write barrier: noted");
+    __atomic_store_n((void **)slot, (void *)(uintptr_t)value,
+                     __ATOMIC_RELAXED);
+}
+
+bool tarn_cas(void *slot, void **expected, const void *desired)
+{
+    /* Shading what is not stored after all costs only a late collection. */
+    if (marking())
+        note2((uintptr_t)*expected, (uintptr_t)desired);
+    return __atomic_compare_exchange_n((void **)slot, expected,
+                                       (void *)(uintptr_t)desired, false,
+                                       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+void *tarn_swap(void *slot, const void *value)
+{
+    if (!marking())
+        return __atomic_exchange_n((void **)slot, (void *)(uintptr_t)value,
+                                   __ATOMIC_SEQ_CST);
+    /* The old value is known only afterwards; nobody can stop us between. */
+    void *old = __atomic_exchange_n((void **)slot, (void *)(uintptr_t)value,
+                                    __ATOMIC_SEQ_CST);
+    note2((uintptr_t)old, (uintptr_t)value);
+    return old;
+}
+
+void gc_bulk_barrier(void *dst, const void *src, size_t n)
+{
+    if (!marking())
+        return;
+    uintptr_t d = ALIGN_UP((uintptr_t)dst, (uintptr_t)8);
+    for (; d + 8 <= (uintptr_t)dst + n; d += 8)
+        note2(__atomic_load_n((uintptr_t *)d, __ATOMIC_RELAXED), 0);
+    if (src == NULL)
+        return;
+    /* The source's words at the destination's alignment: only those become
+     * pointers there. */
+    const char *s = (const char *)src + (ALIGN_UP((uintptr_t)dst, (uintptr_t)8) -
+                                         (uintptr_t)dst);
+    for (; s + 8 <= (const char *)src + n; s += 8) {
+        uintptr_t v;
+        if (((uintptr_t)s & 7) == 0)
+            v = __atomic_load_n((const uintptr_t *)s, __ATOMIC_RELAXED);
+        else
+            memcpy(&v, s, 8);
+        note2(v, 0);
+    }
+}
+
+void gc_shade_hook(const void *p)
+{
+    if (marking())
+        note2((uintptr_t)p, 0);
+}
+
+static void copy_words(uintptr_t *d, const uintptr_t *s, size_t words)
+{
+    if (d <= s || d >= s + words)
+        for (size_t i = 0; i < words; i++)
+            __atomic_store_n(&d[i], __atomic_load_n(&s[i], __ATOMIC_RELAXED),
+                             __ATOMIC_RELAXED);
+    else
+        for (size_t i = words; i-- > 0;)
+            __atomic_store_n(&d[i], __atomic_load_n(&s[i], __ATOMIC_RELAXED),
+                             __ATOMIC_RELAXED);
+}
+
+void tarn_copy(void *dst, const void *src, size_t n)
+{
+    if (n == 0 || dst == src)
+        return;
+    gc_bulk_barrier(dst, src, n);
+    if ((((uintptr_t)dst | (uintptr_t)src) & 7) == 0 && (n & 7) == 0)
+        copy_words(dst, src, n / 8);
+    else
+        memmove(dst, src, n);
+}
+
+void tarn_clear(void *dst, size_t n)
+{
+    gc_bulk_barrier(dst, NULL, n);
+    char *d = dst, *end = d + n;
+    while (d < end && ((uintptr_t)d & 7) != 0)
+        *d++ = 0;
+    for (; d + 8 <= end; d += 8)
+        __atomic_store_n((uintptr_t *)(void *)d, 0, __ATOMIC_RELAXED);
+    while (d < end)
+        *d++ = 0;
+}

@@ -1,0 +1,153 @@
+/* gc/checkmark.c - marks once more, with the world stopped and by the simplest
+ * means, and compares.
+ *
+ * An object that is reached and is not of the live colour was missed by the
+ * concurrent mark: somebody stored a pointer without a barrier, or the collector
+ * is wrong. Visited objects carry META_CHECK. */
+#include "base/sysmem.h"
+#include "gc/gc.h"
+
+#define MAX_REPORTS 20
+
+static struct {
+    uintptr_t *stack;
+    size_t n, cap;
+    uint32_t color;
+    uint32_t missed;
+    /* Where the word under examination stands. */
+    const char *what;
+    uint64_t id;
+    uintptr_t holder;
+} cm;
+
+static const char *name_of(const struct objinfo *o)
+{
+    static const char *const layouts[] = { "pointer-free", "conservative",
+                                           "typed", "traced" };
+    return o->span->type ? o->span->type->name : layouts[o->span->layout];
+}
+
+static void report(const struct objinfo *o, uintptr_t slot)
+{
+    if (cm.missed++ >= MAX_REPORTS)
+        return;
+    struct objinfo h;
+    if (cm.holder != 0 && heap_find(cm.holder, &h))
+        tarn_eprintf("checkmark: missed object %#lx (%zu bytes, type %s), "
+                     "reached from slot %#lx, offset %zu of object %#lx (%zu "
+                     "bytes, type %s)\n",
+                     (unsigned long)o->base, o->size, name_of(o),
+                     (unsigned long)slot, (size_t)(slot - h.base),
+                     (unsigned long)h.base, h.size, name_of(&h));
+    else
+        tarn_eprintf("checkmark: missed object %#lx (%zu bytes, type %s), "
+                     "reached from slot %#lx in %s %llu\n",
+                     (unsigned long)o->base, o->size, name_of(o),
+                     (unsigned long)slot, cm.what, (unsigned long long)cm.id);
+}
+
+static void reach(uintptr_t v, uintptr_t slot)
+{
+    struct objinfo o;
+    if (!heap_contains(v) || !heap_find(v, &o))
+        return;
+    uint8_t *m = heap_meta(o.base);
+    uint8_t b = meta_load(m);
+    if (b & META_CHECK)
+        return;
+    if ((b & META_COLOR) != cm.color)
+        report(&o, slot);
+    meta_store(m, b | META_CHECK);
+    if (o.span->layout == LAYOUT_NOSCAN)
+        return;
+    if (cm.n == cm.cap) {
+        cm.cap = cm.cap ? cm.cap * 2 : 4096;
+        cm.stack = sys_realloc(cm.stack, cm.cap * sizeof(*cm.stack));
+        if (cm.stack == NULL)
+            throw("checkmark: out of memory");
+    }
+    cm.stack[cm.n++] = o.base;
+}
+
+void checkmark_trace(struct tarn_tracer *t, uintptr_t p)
+{
+    (void)t;
+    reach(p, cm.holder);
+}
+
+static void scan(uintptr_t base)
+{
+    struct objinfo o;
+    bool found = heap_find(base, &o);
+    ASSERT(found);
+    struct mspan *s = o.span;
+    struct tarn_type *t = s->type;
+    cm.holder = base;
+    if (s->layout == LAYOUT_TRACED) {
+        tarn_tracer tr = { NULL };
+        size_t n = s->large || o.size >= 2 * t->size ? o.size / t->size : 1;
+        for (size_t i = 0; i < n; i++)
+            t->trace((void *)(base + i * t->size), &tr);
+        return;
+    }
+    size_t words = o.size / 8;
+    /* A place may be larger than its object; behind the last whole element of
+     * an array, and behind a single object, nothing is a pointer. */
+    if (s->layout == LAYOUT_PRECISE) {
+        bool array = s->large ? true : heap.slots[s->slot].array;
+        words = array ? words / t->words * t->words : t->words;
+    }
+    for (size_t i = 0; i < words; i++) {
+        if (s->layout == LAYOUT_PRECISE) {
+            size_t j = i % t->words;
+            if (!(t->ptrmap[j / 64] >> (j % 64) & 1))
+                continue;
+        }
+        uintptr_t slot = base + i * 8;
+        reach(__atomic_load_n((const uintptr_t *)slot, __ATOMIC_RELAXED),
+              slot);
+    }
+}
+
+static void drain(void)
+{
+    while (cm.n > 0)
+        scan(cm.stack[--cm.n]);
+}
+
+static NO_SANITIZE void root(uintptr_t lo, uintptr_t hi, const char *what,
+                             uint64_t id, void *unused)
+{
+    (void)unused;
+    for (const uintptr_t *p = (const uintptr_t *)ALIGN_UP(lo, (uintptr_t)8);
+         p + 1 <= (const uintptr_t *)hi; p++) {
+        cm.what = what;
+        cm.id = id;
+        cm.holder = 0;
+        reach(*p, (uintptr_t)p);
+        drain();
+    }
+}
+
+static void clear(struct mspan *s, void *unused)
+{
+    (void)unused;
+    uint32_t n = s->large ? 1 : s->nelems;
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t *m = heap_meta(s->base + i * s->elemsize);
+        meta_store(m, meta_load(m) & (uint8_t)~META_CHECK);
+    }
+}
+
+void checkmark(void)
+{
+    cm.color = atomic_load(&heap.color);
+    cm.missed = 0;
+    gc_each_root(root, NULL);
+    heap_each_span(clear, NULL);
+    if (cm.missed != 0)
+        throw("checkmark: the concurrent mark of cycle %llu missed %u objects: "
+              "a store without tarn_store, or a pointer hidden from the "
+              "collector",
+              (unsigned long long)gc.cycles_started, cm.missed);
+}

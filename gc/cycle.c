@@ -1,0 +1,484 @@
+/* gc/cycle.c - the driver that runs cycles, the mark workers, assists.
+ *
+ * One system goroutine, the driver, takes a cycle through its steps (gc.h), so
+ * that no mutator ever pays for more than waking it. Marking is done by one
+ * worker goroutine for each P, which schedule() hands out: to a P that has
+ * nothing else to do always; to a busy one for a quarter of the machine, as
+ * whole Ps where there are four or more, else as short turns. What allocation
+ * demands beyond that, assists do in small steps. */
+#include "base/options.h"
+#include "gc/gc.h"
+#include "tarn/barrier.h"
+
+struct gcstate gc;
+
+/* The heap may have given back all but this much beyond its goal. */
+size_t heap_release_free(size_t keep_bytes);
+
+#define TURN_NS 2000000      /* of a worker on a busy P */
+#define TURN_GAP_NS 6000000  /* between two of them: a quarter */
+#define ASSIST_STEP ((int64_t)64 << 10)
+#define ASSIST_MAX_NS 100000
+#define MAX_RESTARTS 8
+
+/* --- the driver's door ------------------------------------------------------- */
+
+static bool wake_driver_unlock(void)
+{
+    struct g *gp = NULL;
+    if (gc.driver_parked) {
+        gc.driver_parked = false;
+        gp = gc.driver;
+    }
+    unlock(&gc.lock);
+    if (gp != NULL)
+        ready(gp, true);
+    return gp != NULL;
+}
+
+bool gc_request(void)
+{
+    lock(&gc.lock);
+    gc.requested = true;
+    return wake_driver_unlock();
+}
+
+tarn_status tarn_gc(void)
+{
+    if (!require_goroutine("tarn_gc"))
+        return TARN_ESTATE;
+    struct sudog *s = acquireSudog();
+    s->g = getg();
+    lock(&gc.lock);
+    uint64_t target = gc.cycles_started + 1;
+    s->acquiretime = (int64_t)target;
+    s->next = gc.waiters;
+    gc.waiters = s;
+    if (gc.forced_target < target)
+        gc.forced_target = target;
+    struct g *driver = NULL;
+    if (gc.driver_parked) {
+        gc.driver_parked = false;
+        driver = gc.driver;
+    }
+    if (driver != NULL)
+        ready(driver, true);
+    goparkunlock(&gc.lock, WAIT_GC_WAIT);
+    releaseSudog(s);
+    return TARN_OK;
+}
+
+static void wake_waiters(void)
+{
+    struct gqueue q = { NULL, NULL, 0 };
+    lock(&gc.lock);
+    gc.cycles_swept = gc.cycles_started;
+    for (struct sudog **l = &gc.waiters; *l != NULL;) {
+        struct sudog *s = *l;
+        if ((uint64_t)s->acquiretime <= gc.cycles_swept) {
+            *l = s->next;
+            gqueue_push(&q, s->g);
+        } else {
+            l = &s->next;
+        }
+    }
+    unlock(&gc.lock);
+    for (struct g *gp; (gp = gqueue_pop(&q)) != NULL;)
+        ready(gp, false);
+}
+
+/* --- is the mark dry? ----------------------------------------------------------- */
+
+static bool looks_dry(void)
+{
+    return atomic_load(&gc.nworking) == 0 && !gc_work_available();
+}
+
+/* By whoever ends a drain. */
+void gc_maybe_done(void)
+{
+    if (!atomic_load(&gc.driver_waits) || !looks_dry())
+        return;
+    lock(&gc.lock);
+    struct g *gp = NULL;
+    if (atomic_load(&gc.driver_waits)) {
+        atomic_store(&gc.driver_waits, false);
+        gp = gc.driver;
+    }
+    unlock(&gc.lock);
+    if (gp != NULL)
+        ready(gp, true);
+}
+
+static void wait_dry(void)
+{
+    lock(&gc.lock);
+    atomic_store(&gc.driver_waits, true);
+    /* Published before this look, as a drain's end is before its look at
+     * driver_waits: one of the two sees the other. */
+    if (looks_dry()) {
+        atomic_store(&gc.driver_waits, false);
+        unlock(&gc.lock);
+        return;
+    }
+    goparkunlock(&gc.lock, WAIT_GC_WAIT);
+}
+
+static _Atomic uint32_t handed_in;
+
+static void hand_in(struct p *pp)
+{
+    wb_flush(pp);
+    if (gcw_dispose(&gcp_of(pp)->gcw))
+        atomic_fetch_add(&handed_in, 1);
+}
+
+/* A short turn of marking by the driver itself. */
+static void drain_turn(void)
+{
+    struct m *mp = acquirem();
+    struct drain_limits lim = { .deadline = nanotime() + TURN_NS,
+                                .until_preempt = true };
+    gc_drain(mp->p, &lim);
+    releasem(mp);
+    if (atomic_load_explicit(&getg()->preempt, memory_order_relaxed))
+        gosched();
+}
+
+/* Steps 2 to 4: returns with the world stopped, all reachable objects marked
+ * and worldsema held. */
+static void mark_to_the_end(void)
+{
+    uint32_t restarts = 0;
+    for (;;) {
+        wait_dry();
+        worldsema_acquire();
+        atomic_store(&handed_in, 0);
+        forEachP(hand_in);
+        delay_point("mark termination: after the ragged barrier");
+        if (atomic_load(&handed_in) != 0 || !looks_dry()) {
+            worldsema_release();
+            wakep();
+            drain_turn();
+            continue;
+        }
+        gc_roots_refresh_segments();
+        atomic_store(&gc.stop_kind, STOP_GC_TERM);
+        stopTheWorldWithSema();
+        atomic_store(&handed_in, 0);
+        for (uint32_t i = 0; i < nprocs; i++)
+            hand_in(allp[i]);
+        struct p *pp = getg()->m->p;
+        struct gcwork *w = &gcp_of(pp)->gcw;
+        gc_scan_plain_roots(w);
+        bool late = !gcw_empty(w) || !looks_dry();
+        if (!late)
+            return;
+        atomic_fetch_add(&gc.restarts, 1);
+        if (++restarts > MAX_RESTARTS) {
+            /* A program that keeps moving unmarked objects through globals:
+             * finish under the stop rather than never. */
+            struct drain_limits lim = { .world_stopped = true };
+            while (!gc_drain(pp, &lim) || !looks_dry())
+                ;
+            return;
+        }
+        startTheWorldWithSema();
+        worldsema_release();
+        drain_turn();
+    }
+}
+
+/* --- a cycle ---------------------------------------------------------------------- */
+
+static void set_trigger(void)
+{
+    uint64_t live = atomic_load(&heap.live);
+    atomic_store(&gc.live, live);
+    uint64_t goal = live + live / 100 * (uint64_t)options.gcpercent;
+    if (goal < (uint64_t)options.heapmin)
+        goal = (uint64_t)options.heapmin;
+    gc.goal = goal;
+    /* The mark needs time while allocation goes on: begin before the goal. */
+    uint64_t trigger = goal - (goal - live) / 8;
+    atomic_store(&gc.trigger, options.gcoff ? UINT64_MAX : trigger);
+}
+
+static void start_mark(void)
+{
+    /* Outside the stop: as many stores as there are goroutines. Those that
+     * are born from here on start with false. */
+    size_t n = atomic_load(&allglen);
+    for (size_t i = 0; i < n; i++)
+        atomic_store_explicit(&allg_at(i)->gcscandone, false,
+                              memory_order_relaxed);
+    gc_roots_refresh_segments();
+    worldsema_acquire();
+    atomic_store(&gc.stop_kind, STOP_GC_START);
+    stopTheWorldWithSema();
+    gc.mark_began = nanotime();
+    heap_flip_color();
+    atomic_store(&gc.phase, GC_MARK);
+    __atomic_store_n(&tarn_barrier_on, 1, __ATOMIC_RELAXED);
+    gc_prepare_roots();
+    gc.heap_at_start = atomic_load(&heap.live);
+    atomic_store(&gc.bg_credit, 0);
+    uint64_t room = gc.goal > gc.heap_at_start ? gc.goal - gc.heap_at_start : 0;
+    if (room < gc.goal / 16 + (1 << 20))
+        room = gc.goal / 16 + (1 << 20);
+    uint64_t expected =
+        gc.expected_scan ? gc.expected_scan : gc.heap_at_start;
+    gc.assist_ratio = (double)expected / (double)room;
+    if (gc.assist_ratio > 8)
+        gc.assist_ratio = 8;
+    for (uint32_t i = 0; i < nprocs; i++)
+        gcp_of(allp[i])->assist_debt = 0;
+    startTheWorldWithSema();
+    worldsema_release();
+    struct m *mp = acquirem();
+    gc_scan_plain_roots(&gcp_of(mp->p)->gcw);
+    gcw_dispose(&gcp_of(mp->p)->gcw);
+    releasem(mp);
+    atomic_store(&gc.blacken, true);
+    wakep();
+}
+
+static void finish_mark(void)
+{
+    atomic_store(&gc.blacken, false);
+    atomic_store(&gc.phase, GC_MARKTERM);
+    if (options.checkmark)
+        checkmark();
+    for (uint32_t i = 0; i < nprocs; i++) {
+        struct p *pp = allp[i];
+        ASSERT(gcw_empty(&gcp_of(pp)->gcw) && gcp_of(pp)->wbn == 0);
+        mcache_flush(&pp->mcache);
+    }
+    __atomic_store_n(&tarn_barrier_on, 0, __ATOMIC_RELAXED);
+    atomic_store(&gc.phase, GC_OFF);
+    atomic_store(&gc.trigger, UINT64_MAX); /* until this sweep is done */
+#if TARN_CHECKS >= 3
+    heap_verify();
+#endif
+    heap_sweep_start();
+    atomic_fetch_add(&gc.mark_ns, (uint64_t)(nanotime() - gc.mark_began));
+    atomic_fetch_add(&gc.cycles, 1);
+    startTheWorldWithSema();
+    worldsema_release();
+    gc_bufs_trim();
+}
+
+static void sweep(void)
+{
+    int64_t turn = nanotime();
+    for (uint32_t i = 0;; i++) {
+        struct m *mp = acquirem();
+        size_t pages = heap_sweep_one();
+        releasem(mp);
+        if (pages == 0)
+            break;
+        if ((i & 15) != 15)
+            continue;
+        struct p *pp = getg()->m->p;
+        int64_t now = nanotime();
+        if (atomic_load_explicit(&getg()->preempt, memory_order_relaxed) ||
+            atomic_load_explicit(&sched.gcwaiting, memory_order_relaxed) ||
+            atomic_load_explicit(&pp->runSafePointFn, memory_order_relaxed) ||
+            (now - turn > 200000 && !runqempty(pp))) {
+            gosched();
+            turn = nanotime();
+        }
+    }
+    while (!heap_sweep_done())
+        gosched();
+}
+
+static void run_cycle(bool forced)
+{
+    uint64_t scanned0 = atomic_load(&gc.scanned_bytes);
+    start_mark();
+    mark_to_the_end();
+    finish_mark();
+    gc.expected_scan = atomic_load(&gc.scanned_bytes) - scanned0;
+    sweep();
+    set_trigger();
+    heap_release_free((size_t)(gc.goal + gc.goal / 8 -
+                               atomic_load(&gc.live)));
+    if (forced)
+        atomic_fetch_add(&gc.cycles_forced, 1);
+    if (options.gctrace)
+        gc_trace(forced);
+    wake_waiters();
+}
+
+static void driver(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        lock(&gc.lock);
+        bool forced = gc.cycles_started < gc.forced_target;
+        if (!forced && !gc.requested) {
+            gc.driver_parked = true;
+            goparkunlock(&gc.lock, WAIT_GC_IDLE);
+            continue;
+        }
+        /* What was asked for from here on is asked of the next cycle. */
+        gc.requested = false;
+        gc.cycles_started++;
+        unlock(&gc.lock);
+        run_cycle(forced);
+    }
+}
+
+/* --- workers ------------------------------------------------------------------------ */
+
+static bool worker_park(struct g *gp, void *vgcp)
+{
+    (void)gp;
+    struct gcp *g = vgcp;
+    atomic_store(&g->worker_parked, true);
+    return true;
+}
+
+static void worker(void *vpp)
+{
+    struct p *mine = vpp;
+    struct gcp *g = gcp_of(mine);
+    for (;;) {
+        gopark(worker_park, g, WAIT_GC_IDLE);
+        struct m *mp = acquirem();
+        ASSERT(mp->p == mine);
+        int64_t t0 = nanotime();
+        struct drain_limits lim = { .until_preempt = true };
+        if (g->worker_idle_mode)
+            lim.idle = true;
+        else
+            lim.deadline = t0 + TURN_NS;
+        gc_drain(mine, &lim);
+        g->last_worker_end = nanotime();
+        atomic_fetch_add_explicit(&gc.mark_cpu_ns,
+                                  (uint64_t)(g->last_worker_end - t0),
+                                  memory_order_relaxed);
+        atomic_fetch_sub(&gc.workers_running, 1);
+        gc_maybe_done();
+        releasem(mp);
+    }
+}
+
+struct g *gc_worker_hook(struct p *pp, bool idle)
+{
+    if (!atomic_load_explicit(&gc.blacken, memory_order_acquire))
+        return NULL;
+    struct gcp *g = gcp_of(pp);
+    if (!atomic_load(&g->worker_parked) ||
+        (!gc_work_available() && gcw_empty(&g->gcw)))
+        return NULL;
+    if (!idle) {
+        int32_t running = atomic_load(&gc.workers_running);
+        if (nprocs >= 4) {
+            if (running >= (int32_t)(nprocs / 4))
+                return NULL;
+        } else if (running > 0 ||
+                   nanotime() - g->last_worker_end < TURN_GAP_NS) {
+            return NULL;
+        }
+    }
+    atomic_store(&g->worker_parked, false);
+    g->worker_idle_mode = idle;
+    atomic_fetch_add(&gc.workers_running, 1);
+    casgstatus(g->worker, Gwaiting, Grunnable);
+    return g->worker;
+}
+
+/* --- allocation pays ------------------------------------------------------------------ */
+
+struct assist_args {
+    struct g *gp;
+    int64_t work;
+};
+
+static void assist_on_g0(void *vargs)
+{
+    struct assist_args *a = vargs;
+    struct m *mp = acquirem();
+    struct p *pp = mp->p;
+    /* Our own stack may be somebody's next root job. */
+    casGToWaiting(a->gp, Grunning, WAIT_GC_ASSIST);
+    int64_t t0 = nanotime();
+    struct drain_limits lim = { .deadline = t0 + ASSIST_MAX_NS,
+                                .work = (uint64_t)a->work,
+                                .assist = true };
+    gc_drain(pp, &lim);
+    int64_t took = nanotime() - t0;
+    hist_add(&gc.assist_hist, (uint64_t)took);
+    atomic_fetch_add_explicit(&gc.assist_ns, (uint64_t)took,
+                              memory_order_relaxed);
+    casgstatus(a->gp, Gwaiting, Grunning);
+    gc_maybe_done();
+    releasem(mp);
+}
+
+void gc_allocated(size_t n)
+{
+    if (atomic_load_explicit(&gc.phase, memory_order_relaxed) == GC_OFF) {
+        if (unlikely(atomic_load_explicit(&heap.live, memory_order_relaxed) >=
+                     atomic_load_explicit(&gc.trigger,
+                                          memory_order_relaxed)) &&
+            gc.on && gc_request() && atomic_load(&sched.npidle) == 0)
+            goyield(); /* nobody else could run the driver now */
+        return;
+    }
+    if (!atomic_load_explicit(&gc.blacken, memory_order_relaxed))
+        return;
+    struct gcp *g = gcp_of(getg()->m->p);
+    g->assist_debt += (int64_t)((double)n * gc.assist_ratio);
+    if (g->assist_debt < ASSIST_STEP)
+        return;
+    /* What the workers have scanned ahead is ours to claim. */
+    int64_t credit = atomic_load_explicit(&gc.bg_credit, memory_order_relaxed);
+    if (credit > 0) {
+        int64_t take = credit < g->assist_debt ? credit : g->assist_debt;
+        atomic_fetch_sub_explicit(&gc.bg_credit, take, memory_order_relaxed);
+        g->assist_debt -= take;
+        if (g->assist_debt < ASSIST_STEP)
+            return;
+    }
+    if (!gc_work_available() && gcw_empty(&g->gcw)) {
+        g->assist_debt = 0;
+        return;
+    }
+    struct assist_args a = { getg(), g->assist_debt };
+    /* Forgiven beyond one bounded step: a late mark costs memory, a long step
+     * costs latency. */
+    g->assist_debt = 0;
+    systemstack(assist_on_g0, &a);
+}
+
+/* --- start ---------------------------------------------------------------------------- */
+
+void gc_init(void)
+{
+    mutex_init(&gc.lock, RANK_SWEEPWAIT);
+    mutex_init(&gc.buflock, RANK_WORKBUFS);
+    gc_roots_init();
+    gc_stats_init();
+    gc.alloc_slow = options.gcstress != 0;
+    set_trigger();
+}
+
+void gc_on_start(void)
+{
+    if (gc.on)
+        return;
+    struct g *d = newproc(driver, NULL, NULL, true);
+    if (d == NULL)
+        throw("no memory for the collector's driver: %s", tarn_last_error());
+    gc.driver = d;
+    for (uint32_t i = 0; i < nprocs; i++) {
+        struct g *w = newproc(worker, allp[i], NULL, true);
+        if (w == NULL)
+            throw("no memory for a mark worker: %s", tarn_last_error());
+        gcp_of(allp[i])->worker = w;
+    }
+    gc.on = true;
+}

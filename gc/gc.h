@@ -1,0 +1,205 @@
+/* gc/gc.h - the collector: concurrent mark, concurrent sweep, and the runtime's
+ * assembly of all layers (tarn_main, tarn_alloc).
+ *
+ * Owns: the phase, mark queues and workers, the write barrier's slow path and
+ * its per-P buffers, roots, the driver goroutine that runs cycles, triggers and
+ * assists, statistics, checkmark.
+ *
+ * A cycle, run by the driver goroutine:
+ *   1. stop the world; flip the colour (all objects white); barrier on; count
+ *      the roots; start the world
+ *   2. scan the plain root ranges, then let workers, idle Ps and assists do the
+ *      rest: barriered ranges, timers, each goroutine's stack once, and what
+ *      hangs on them
+ *   3. nobody works and no work is to be seen: ragged barrier, each P hands in
+ *      its barrier buffer and mark buffers; if there was anything, go on with 2
+ *   4. stop the world; hand in once more, scan the plain ranges once more; if
+ *      that found anything white, start the world and go on with 2
+ *   5. (checkmark) ; caches flushed; barrier off; sweeping may begin; start
+ *   6. sweep span by span; then set the next trigger
+ *
+ * Invariants
+ *  1. Barrier on => a pointer that is overwritten in, or written to, managed
+ *     memory is shaded before the write. A stack is scanned once; from then on
+ *     its goroutine holds only pointers that are or will be marked.
+ *  2. Objects allocated while marking are black.
+ *  3. Marked => its children were or will be pushed. A pointer waits in exactly
+ *     one of: a P's mark buffers, a full buffer on the global list, a drain's
+ *     prefetch FIFO (emptied into the P's buffers before the drainer stops), a
+ *     P's barrier buffer.
+ *  4. A root job that was claimed is finished before its claimer's P stops.
+ *  5. The barrier flag and the colour change only with the world stopped.
+ *
+ * Locks: gc.lock (RANK_SWEEPWAIT): driver and waiters. RANK_ROOTS: root ranges.
+ * RANK_WORKBUFS: full and empty buffers.
+ */
+#ifndef TARN_GC_GC_H_
+#define TARN_GC_GC_H_
+
+#include "base/hist.h"
+#include "heap/heap.h"
+#include "sched/sched.h"
+#include "stackscan/stackscan.h"
+#include "tarn/gc.h"
+
+enum gc_phase { GC_OFF, GC_MARK, GC_MARKTERM };
+
+#define WORKBUF_ENTRIES 510
+struct workbuf {
+    struct workbuf *next;
+    uint32_t n;
+    uintptr_t obj[WORKBUF_ENTRIES];
+};
+
+/* A P's mark buffers: two, so that one overflow or underflow does not cost a
+ * trip to the global list each time. */
+struct gcwork {
+    struct workbuf *w1, *w2;
+    uint64_t scanned;  /* bytes since last collected */
+};
+
+#define WBBUF_ENTRIES 512
+struct gcp { /* p->gcdata */
+    struct gcwork gcw;
+    uint32_t wbn;
+    uintptr_t wb[WBBUF_ENTRIES];
+    struct g *worker;            /* this P's mark worker */
+    _Atomic bool worker_parked;  /* and it may be taken */
+    bool worker_idle_mode;
+    int64_t last_worker_end;
+    int64_t assist_debt;         /* scan work owed by allocation on this P */
+    uint64_t allocs;             /* option gcstress */
+};
+
+struct root_range {
+    uintptr_t lo, hi;
+};
+
+struct gcstate {
+    _Atomic uint32_t phase;
+    _Atomic bool blacken;      /* workers and assists may run */
+
+    /* Driver and those who wait for it: gc.lock. */
+    struct mutex lock;
+    struct g *driver;
+    bool driver_parked;
+    bool requested;            /* by heap growth or gcstress */
+    uint64_t cycles_started, cycles_swept, forced_target;
+    bool on;                   /* driver and workers exist */
+    struct sudog *waiters;     /* acquiretime: the cycle they wait for */
+
+    _Atomic uint64_t trigger;  /* heap.live that starts a cycle */
+    uint64_t goal;
+    _Atomic uint64_t live;     /* after the last sweep */
+
+    /* This mark. */
+    _Atomic uint32_t root_next;
+    uint32_t nroots, root_stacks, root_timers;
+    size_t nstacks;
+    _Atomic int32_t nworking;  /* drains under way */
+    _Atomic int32_t workers_running;
+    _Atomic int64_t bg_credit; /* scan work done and not yet claimed */
+    double assist_ratio;       /* bytes to scan for each byte allocated */
+    _Atomic bool driver_waits; /* for the mark to run dry */
+    uint64_t expected_scan;
+    int64_t mark_began;
+    uint64_t heap_at_start;
+
+    struct mutex buflock;      /* RANK_WORKBUFS */
+    struct workbuf *full, *empty;
+    _Atomic uint32_t nfull;
+    uint64_t nbufs;
+
+    struct mutex rootlock;     /* RANK_ROOTS */
+    struct root_range *plain, *barriered, *segments;
+    size_t nplain, nbarriered, nsegments, cap_plain, cap_barriered,
+        cap_segments;
+
+    /* Statistics. */
+    _Atomic uint64_t cycles, cycles_forced, mark_ns, mark_cpu_ns, assist_ns,
+        scanned_bytes, stack_scan_bytes, stacks_scanned, restarts;
+    struct hist pause, stopping, pause_start, pause_term, assist_hist;
+    _Atomic uint32_t stop_kind;   /* what the stop under way is for */
+    int64_t last_stop_ns[2];
+    bool alloc_slow;           /* every allocation takes the slow path */
+};
+extern struct gcstate gc;
+
+ALWAYS_INLINE struct gcp *gcp_of(struct p *pp)
+{
+    return pp->gcdata;
+}
+
+/* What a trace callback is given: where to push, or NULL under checkmark. */
+struct tarn_tracer {
+    struct gcwork *w;
+};
+
+/* --- mark.c ---------------------------------------------------------------- */
+
+void gcw_put(struct gcwork *w, uintptr_t obj);
+uintptr_t gcw_get(struct gcwork *w); /* 0: empty */
+bool gcw_empty(struct gcwork *w);
+/* Everything onto the global list; true if there was anything. */
+bool gcw_dispose(struct gcwork *w);
+bool gc_work_available(void);
+void gc_bufs_trim(void);
+
+/* Pushes p if it may point to an unmarked object; any word will do. */
+void gc_shade(struct gcwork *w, uintptr_t p);
+/* Conservative: each word of [lo, hi), and objects that end where it points. */
+void scan_conservative(uintptr_t lo, uintptr_t hi, struct gcwork *w,
+                       bool past_end);
+
+struct drain_limits {
+    int64_t deadline;   /* nanotime; 0: none */
+    uint64_t work;      /* bytes to scan; 0: no limit */
+    bool until_preempt; /* stop when the goroutine is asked to */
+    bool idle;          /* stop when the P has other work */
+    bool assist;        /* work done pays the caller's debt, not everybody's */
+    bool world_stopped; /* go on to the end */
+};
+/* Marks until dry or a limit. Runs root jobs too. True if it ran dry. */
+bool gc_drain(struct p *pp, const struct drain_limits *lim);
+
+/* --- barrier.c -------------------------------------------------------------- */
+
+void wb_flush(struct p *pp);
+void gc_shade_hook(const void *p);
+void gc_bulk_barrier(void *dst, const void *src, size_t n);
+
+/* --- roots.c ------------------------------------------------------------------ */
+
+void gc_roots_init(void);
+void gc_roots_refresh_segments(void);   /* world running */
+void gc_scan_plain_roots(struct gcwork *w);
+void gc_prepare_roots(void);            /* world stopped */
+void markroot(struct gcwork *w, uint32_t job);
+/* World stopped: every root range, for checkmark. */
+void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
+                                uint64_t id, void *arg),
+                  void *arg);
+
+/* --- cycle.c --------------------------------------------------------------------- */
+
+void gc_init(void);
+void gc_on_start(void);
+struct g *gc_worker_hook(struct p *pp, bool idle);
+/* After n bytes became allocatable on this P; on a goroutine. */
+void gc_allocated(size_t n);
+bool gc_request(void);  /* a cycle, soon; true: the driver was readied */
+void gc_maybe_done(void);
+
+/* --- checkmark.c -------------------------------------------------------------------- */
+
+void checkmark_trace(struct tarn_tracer *t, uintptr_t p);
+void checkmark(void); /* world stopped, mark complete */
+
+/* --- stats.c ------------------------------------------------------------------------- */
+
+enum stop_kind { STOP_OTHER, STOP_GC_START, STOP_GC_TERM };
+void gc_stats_init(void);
+void gc_stw_done(int64_t total_ns, int64_t stopping_ns);
+void gc_trace(bool forced);
+
+#endif

@@ -1,0 +1,142 @@
+/* gc/malloc.c - tarn_alloc and its kin: the cache's bump, and behind it refills,
+ * triggers, assists, and what happens when memory runs out. */
+#include "base/options.h"
+#include "gc/gc.h"
+
+static bool may_allocate(void)
+{
+    struct g *gp = getg();
+    return likely(gp != NULL && gp->kind != STACK_SYSTEM) ||
+           require_goroutine("tarn_alloc");
+}
+
+/* After the n-th failure of a request: true = it is worth another try. */
+static bool try_after_oom(int n, size_t size)
+{
+    if (n < 2) {
+        /* Garbage first; a second time for what the first one's floating
+         * garbage kept. */
+        if (gc.on && tarn_gc() == TARN_OK)
+            return true;
+    }
+    set_error("out of memory: %zu bytes, with %llu bytes live of heapmax %llu",
+              size, (unsigned long long)atomic_load(&heap.live),
+              (unsigned long long)(heap.hi - heap.lo));
+    if (options.oom == TARN_OOM_THROW)
+        throw("%s", tarn_last_error());
+    return false;
+}
+
+static NOINLINE void *alloc_slow(uint32_t slot, size_t size)
+{
+    if (!may_allocate())
+        return NULL;
+    preempt_check();
+    if (unlikely(gc.alloc_slow)) {
+        struct gcp *g = gcp_of(getg()->m->p);
+        if (++g->allocs % (uint64_t)options.gcstress == 0) {
+            gc_request();
+            goyield();
+        }
+    }
+    for (int failed = 0;;) {
+        struct mcache *c = &getg()->m->p->mcache;
+        uintptr_t p = mcache_alloc(c, slot);
+        if (p != 0)
+            return (void *)p;
+        size_t n = mcache_refill(c, slot);
+        if (n == 0) {
+            if (!try_after_oom(failed++, size))
+                return NULL;
+            continue;
+        }
+        /* Take ours before anything can move us to another P. */
+        p = mcache_alloc(c, slot);
+        DASSERT(p != 0);
+        void *volatile keep = (void *)p;
+        gc_allocated(n);
+        return keep;
+    }
+}
+
+static void *alloc_large(size_t n, enum layout layout, tarn_type *type)
+{
+    if (!may_allocate())
+        return NULL;
+    if (n > (size_t)PTRDIFF_MAX) {
+        set_error("tarn_alloc: size %zu overflows", n);
+        return NULL;
+    }
+    preempt_check();
+    for (int failed = 0;;) {
+        struct m *mp = acquirem();
+        uintptr_t p = heap_alloc_large(n, layout, type);
+        releasem(mp);
+        if (p != 0) {
+            void *volatile keep = (void *)p;
+            gc_allocated(n);
+            return keep;
+        }
+        if (!try_after_oom(failed++, n))
+            return NULL;
+    }
+}
+
+ALWAYS_INLINE void *alloc_slot(uint32_t slot, size_t size)
+{
+    struct g *gp = getg();
+    if (unlikely(gp == NULL || gp->kind == STACK_SYSTEM || gc.alloc_slow))
+        return alloc_slow(slot, size);
+    struct p *pp = atomic_load_explicit(&gp->m->p, memory_order_relaxed);
+    uintptr_t p = mcache_alloc(&pp->mcache, slot);
+    if (likely(p != 0))
+        return (void *)p;
+    return alloc_slow(slot, size);
+}
+
+void *tarn_alloc(tarn_type *type)
+{
+    if (unlikely(type == NULL)) {
+        set_error("tarn_alloc: no type");
+        return NULL;
+    }
+    if (unlikely(type->slot == NO_SLOT))
+        return alloc_large(type->size, type->layout, type);
+    return alloc_slot(type->slot, type->size);
+}
+
+void *tarn_alloc_array(tarn_type *type, size_t n)
+{
+    size_t bytes;
+    if (type == NULL || __builtin_mul_overflow(type ? type->size : 0, n, &bytes) ||
+        bytes > (size_t)PTRDIFF_MAX) {
+        if (type == NULL)
+            set_error("tarn_alloc_array: no type");
+        else
+            set_error("tarn_alloc_array: %zu times %zu bytes overflows", n,
+                      type->size);
+        return NULL;
+    }
+    if (bytes > MAX_SMALL)
+        return alloc_large(bytes, type->layout, type);
+    uint32_t slot = type_array_slot(type, size_to_class(bytes ? bytes : 1));
+    if (unlikely(slot == NO_SLOT)) {
+        set_error("tarn_alloc_array: too many kinds of arrays (%u)", MAX_SLOTS);
+        return NULL;
+    }
+    return alloc_slot(slot, bytes);
+}
+
+void *tarn_alloc_bytes(size_t n)
+{
+    if (unlikely(n > MAX_SMALL))
+        return alloc_large(n, LAYOUT_NOSCAN, NULL);
+    return alloc_slot(SLOT_NOSCAN(size_to_class(n ? n : 1)), n);
+}
+
+void *tarn_alloc_conservative(size_t n)
+{
+    if (unlikely(n > MAX_SMALL))
+        return alloc_large(n, LAYOUT_CONSERVATIVE, NULL);
+    return alloc_slot(SLOT_CONSERVATIVE(size_to_class(n ? n : 1)), n);
+}

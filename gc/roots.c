@@ -1,0 +1,274 @@
+/* gc/roots.c - where marking begins: data segments, added ranges, timers, stacks.
+ *
+ * Plain ranges (the program's writable segments and ranges added without a flag)
+ * change without a barrier. They are scanned before any stack, because a stack
+ * that has been scanned may load from them; and again when the world is
+ * stopped for the end of the mark. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <link.h>
+
+#include "base/sysmem.h"
+#include "base/vm.h"
+#include "gc/gc.h"
+
+#define ROOT_BLOCK ((size_t)256 << 10)
+
+static bool push_range(struct root_range **a, size_t *n, size_t *cap,
+                       uintptr_t lo, uintptr_t hi)
+{
+    if (*n == *cap) {
+        size_t c = *cap ? *cap * 2 : 16;
+        struct root_range *na = sys_realloc(*a, c * sizeof(*na));
+        if (na == NULL)
+            return false;
+        *a = na;
+        *cap = c;
+    }
+    (*a)[(*n)++] = (struct root_range){ lo, hi };
+    return true;
+}
+
+/* Libraries whose data cannot hold a program's managed pointers, or whose data
+ * is the runtime's own. */
+static bool foreign_to_program(const char *name)
+{
+    static const char *const skip[] = {
+        "/libc.so",    "/libm.so",     "/ld-linux",     "/libpthread",
+        "/libdl.so",   "/libtarn.so",  "/libmimalloc",  "/libgcc_s",
+        "linux-vdso",  "/libasan.so",  "/libtsan.so",   "/libubsan.so",
+        "/librt.so",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(skip); i++)
+        if (strstr(name, skip[i]) != NULL)
+            return true;
+    return false;
+}
+
+struct seg_list {
+    struct root_range *r;
+    size_t n, cap;
+    bool failed;
+};
+
+static int add_segments(struct dl_phdr_info *info, size_t size, void *vlist)
+{
+    (void)size;
+    struct seg_list *l = vlist;
+    if (info->dlpi_name != NULL && foreign_to_program(info->dlpi_name))
+        return 0;
+    uintptr_t relro_lo = 0, relro_hi = 0;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        if (ph->p_type == PT_GNU_RELRO) {
+            relro_lo = info->dlpi_addr + ph->p_vaddr;
+            relro_hi = relro_lo + ph->p_memsz;
+        }
+    }
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        if (ph->p_type != PT_LOAD || !(ph->p_flags & PF_W))
+            continue;
+        uintptr_t lo = info->dlpi_addr + ph->p_vaddr;
+        uintptr_t hi = lo + ph->p_memsz;
+        /* Constant after start: relocated pointers to code and data. */
+        if (relro_lo <= lo && relro_hi > lo && relro_hi <= hi)
+            lo = relro_hi;
+        lo = ALIGN_UP(lo, (uintptr_t)8);
+        if (lo < hi &&
+            !push_range(&l->r, &l->n, &l->cap, lo, hi))
+            l->failed = true;
+    }
+    return 0;
+}
+
+void gc_roots_init(void)
+{
+    mutex_init(&gc.rootlock, RANK_ROOTS);
+    gc_roots_refresh_segments();
+}
+
+void gc_roots_refresh_segments(void)
+{
+    struct seg_list l = { 0 };
+    dl_iterate_phdr(add_segments, &l);
+    if (l.failed)
+        throw("out of memory for the list of data segments");
+    lock(&gc.rootlock);
+    struct root_range *old = gc.segments;
+    gc.segments = l.r;
+    gc.nsegments = l.n;
+    gc.cap_segments = l.cap;
+    unlock(&gc.rootlock);
+    sys_free(old);
+}
+
+void gc_scan_plain_roots(struct gcwork *w)
+{
+    lock(&gc.rootlock);
+    for (size_t i = 0; i < gc.nsegments; i++)
+        scan_conservative(gc.segments[i].lo, gc.segments[i].hi, w, false);
+    for (size_t i = 0; i < gc.nplain; i++)
+        scan_conservative(gc.plain[i].lo, gc.plain[i].hi, w, false);
+    unlock(&gc.rootlock);
+}
+
+tarn_status tarn_roots_add(const void *lo, const void *hi, unsigned flags)
+{
+    uintptr_t l = ALIGN_UP((uintptr_t)lo, (uintptr_t)8), h = (uintptr_t)hi;
+    if (lo == NULL || h < l || (flags & ~(unsigned)TARN_ROOTS_BARRIERED)) {
+        set_error("tarn_roots_add: bad range %p..%p or flags %#x", lo, hi,
+                  flags);
+        return TARN_EINVAL;
+    }
+    lock(&gc.rootlock);
+    bool ok = flags & TARN_ROOTS_BARRIERED
+                  ? push_range(&gc.barriered, &gc.nbarriered,
+                               &gc.cap_barriered, (uintptr_t)lo, h)
+                  : push_range(&gc.plain, &gc.nplain, &gc.cap_plain,
+                               (uintptr_t)lo, h);
+    unlock(&gc.rootlock);
+    if (!ok) {
+        set_error("tarn_roots_add: out of memory");
+        return TARN_ENOMEM;
+    }
+    return TARN_OK;
+}
+
+static bool remove_range(struct root_range *a, size_t *n, uintptr_t lo,
+                         uintptr_t hi)
+{
+    for (size_t i = 0; i < *n; i++)
+        if (a[i].lo == lo && a[i].hi == hi) {
+            a[i] = a[--*n];
+            return true;
+        }
+    return false;
+}
+
+tarn_status tarn_roots_remove(const void *lo, const void *hi)
+{
+    lock(&gc.rootlock);
+    bool ok = remove_range(gc.plain, &gc.nplain, (uintptr_t)lo,
+                           (uintptr_t)hi) ||
+              remove_range(gc.barriered, &gc.nbarriered, (uintptr_t)lo,
+                           (uintptr_t)hi);
+    unlock(&gc.rootlock);
+    if (!ok) {
+        set_error("tarn_roots_remove: no range %p..%p was added", lo, hi);
+        return TARN_EINVAL;
+    }
+    return TARN_OK;
+}
+
+/* Root jobs, in order: barriered ranges (all of them under one lock: one job,
+ * which keeps a removal out), one for each P's timers, one for each goroutine. */
+void gc_prepare_roots(void)
+{
+    gc.nstacks = atomic_load(&allglen);
+    gc.root_timers = 1;
+    gc.root_stacks = gc.root_timers + nprocs;
+    gc.nroots = gc.root_stacks + (uint32_t)gc.nstacks;
+    atomic_store(&gc.root_next, 0);
+}
+
+struct scan_arg {
+    struct gcwork *w;
+    uint64_t bytes;
+};
+
+static void scan_stack_range(uintptr_t lo, uintptr_t hi, void *varg)
+{
+    struct scan_arg *a = varg;
+    scan_conservative(lo, hi, a->w, true);
+    a->bytes += hi - lo;
+}
+
+static void shade_timer(const void *p, void *arg)
+{
+    gc_shade(arg, (uintptr_t)p);
+}
+
+static void markroot_stack(struct gcwork *w, struct g *gp)
+{
+    if (gp->system || readgstatus(gp) == Gdead)
+        return;
+    struct suspendGState st = suspendG(gp);
+    if (st.dead)
+        return;
+    if (unlikely(atomic_load_explicit(&gp->gcscandone, memory_order_relaxed)))
+        throw("markroot: goroutine %llu was scanned already",
+              (unsigned long long)gp->goid);
+    struct scan_arg a = { w, 0 };
+    scanstack(gp, scan_stack_range, &a);
+    if (options.checkmark)
+        stack_clear_unused(gp);
+    else if (gc.cycles_started % 8 == 0)
+        stack_release_unused(gp);
+    atomic_store_explicit(&gp->gcscandone, true, memory_order_relaxed);
+    resumeG(st);
+    atomic_fetch_add_explicit(&gc.stack_scan_bytes, a.bytes,
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&gc.stacks_scanned, 1, memory_order_relaxed);
+}
+
+void markroot(struct gcwork *w, uint32_t job)
+{
+    if (job == 0) {
+        lock(&gc.rootlock);
+        for (size_t i = 0; i < gc.nbarriered; i++)
+            scan_conservative(gc.barriered[i].lo, gc.barriered[i].hi, w,
+                              false);
+        unlock(&gc.rootlock);
+    } else if (job < gc.root_stacks) {
+        timers_each(allp[job - gc.root_timers], shade_timer, w);
+    } else {
+        markroot_stack(w, allg_at(job - gc.root_stacks));
+    }
+}
+
+struct each_arg {
+    void (*range)(uintptr_t, uintptr_t, const char *, uint64_t, void *);
+    void *arg;
+    uint64_t goid;
+};
+
+static void each_stack_range(uintptr_t lo, uintptr_t hi, void *varg)
+{
+    struct each_arg *a = varg;
+    a->range(lo, hi, "stack of goroutine", a->goid, a->arg);
+}
+
+static void each_timer(const void *p, void *varg)
+{
+    struct each_arg *a = varg;
+    a->range((uintptr_t)&p, (uintptr_t)(&p + 1), "timer of P", a->goid, a->arg);
+}
+
+void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
+                                uint64_t id, void *arg),
+                  void *arg)
+{
+    for (size_t i = 0; i < gc.nsegments; i++)
+        range(gc.segments[i].lo, gc.segments[i].hi, "data segment", i, arg);
+    for (size_t i = 0; i < gc.nplain; i++)
+        range(gc.plain[i].lo, gc.plain[i].hi, "plain root range", i, arg);
+    for (size_t i = 0; i < gc.nbarriered; i++)
+        range(gc.barriered[i].lo, gc.barriered[i].hi, "barriered root range",
+              i, arg);
+    struct each_arg a = { range, arg, 0 };
+    for (uint32_t i = 0; i < nprocs; i++) {
+        a.goid = i;
+        timers_each(allp[i], each_timer, &a);
+    }
+    size_t n = atomic_load(&allglen);
+    for (size_t i = 0; i < n; i++) {
+        struct g *gp = allg_at(i);
+        uint32_t s = readgstatus(gp);
+        if (gp->system || s == Gdead || s == Gidle)
+            continue;
+        a.goid = gp->goid;
+        scanstack(gp, each_stack_range, &a);
+    }
+}

@@ -1,0 +1,128 @@
+/* gc/runtime.c - all layers together: hooks, tarn_main, the small public calls. */
+#include "base/options.h"
+#include "base/sysmem.h"
+#include "gc/gc.h"
+
+static void p_init(struct p *pp)
+{
+    pp->gcdata = sys_alloc_aligned(sizeof(struct gcp), CACHE_LINE);
+    if (pp->gcdata == NULL)
+        throw("out of memory for P %u's mark buffers", pp->id);
+}
+
+static void *alloc_for_sched(size_t n, enum layout layout)
+{
+    return layout == LAYOUT_NOSCAN ? tarn_alloc_bytes(n)
+                                   : tarn_alloc_conservative(n);
+}
+
+static tarn_status start(const struct tarn_options *o)
+{
+    options = *o;
+    if (!heap_init((size_t)options.heapmax))
+        return TARN_ENOMEM;
+    stackscan_init();
+    gc_init();
+    sched_hooks.p_init = p_init;
+    sched_hooks.on_start = gc_on_start;
+    sched_hooks.gc_worker = gc_worker_hook;
+    sched_hooks.gc_work_available = gc_work_available;
+    sched_hooks.bulk_barrier = gc_bulk_barrier;
+    sched_hooks.shade = gc_shade_hook;
+    sched_hooks.alloc = alloc_for_sched;
+    sched_hooks.stw_done = gc_stw_done;
+    uint32_t procs =
+        options.maxprocs ? (uint32_t)options.maxprocs : cpu_count();
+    return sched_init(procs) ? TARN_OK : TARN_ESYS;
+}
+
+tarn_status tarn_main(const struct tarn_options *opts, tarn_fn fn, void *arg)
+{
+    static _Atomic bool running;
+    static bool broken;
+    if (fn == NULL) {
+        set_error("tarn_main: no function");
+        return TARN_EINVAL;
+    }
+    if (getg() != NULL || atomic_exchange(&running, true)) {
+        set_error("tarn_main: already running");
+        return TARN_ESTATE;
+    }
+    struct tarn_options o;
+    tarn_status st = options_load(opts, &o);
+    if (st == TARN_OK && broken) {
+        set_error("tarn_main: an earlier start failed half-way");
+        st = TARN_ESTATE;
+    }
+    if (st == TARN_OK && !sched.initialised) {
+        st = start(&o);
+        broken = st != TARN_OK;
+    }
+    if (st == TARN_OK)
+        st = sched_run(fn, arg);
+    atomic_store(&running, false);
+    return st;
+}
+
+tarn_status tarn_go_with(const struct tarn_go_attr *attr, tarn_fn fn, void *arg)
+{
+    if (!require_goroutine("tarn_go"))
+        return TARN_ESTATE;
+    if (fn == NULL) {
+        set_error("tarn_go: no function");
+        return TARN_EINVAL;
+    }
+    if (attr != NULL &&
+        ((unsigned)attr->stacks > TARN_STACKS_FIXED ||
+         attr->stack_size > (size_t)1 << 40)) {
+        set_error("tarn_go: stacks %d, stack_size %zu", (int)attr->stacks,
+                  attr->stack_size);
+        return TARN_EINVAL;
+    }
+    preempt_check();
+    bool ok = true;
+    if (attr != NULL && attr->stacks == TARN_STACKS_COPYING)
+        sched_hooks.stack_kind_of(fn, attr->stacks, &ok);
+    if (!ok)
+        return TARN_EINVAL;
+    return newproc(fn, arg, attr, false) ? TARN_OK : TARN_ENOMEM;
+}
+
+tarn_status tarn_go(tarn_fn fn, void *arg)
+{
+    return tarn_go_with(NULL, fn, arg);
+}
+
+void tarn_yield(void)
+{
+    if (require_goroutine("tarn_yield"))
+        gosched();
+}
+
+void tarn_poll(void)
+{
+    if (on_goroutine())
+        preempt_check();
+}
+
+uint64_t tarn_self(void)
+{
+    return on_goroutine() ? getg()->goid : 0;
+}
+
+void tarn_goexit(void)
+{
+    if (!on_goroutine())
+        throw("tarn_goexit: not called on a goroutine");
+    goexit1();
+}
+
+size_t tarn_goroutines(void)
+{
+    return (size_t)atomic_load(&sched.ngoroutines);
+}
+
+size_t tarn_procs(void)
+{
+    return nprocs;
+}

@@ -1,0 +1,457 @@
+/* heap/central.c - who has which span: caches, central lists, sweeping order,
+ * large objects.
+ *
+ * A cache takes a span from its slot's central lists, hands its free places out
+ * run by run, and puts it on the swept full list when there are none left. The
+ * sweep of a generation takes each span from an unswept list exactly once,
+ * whether the background sweeper or an allocator in need takes it.
+ *
+ * Beginning a sweep (sweep_begin) keeps the generation from ending, so that a
+ * span in a sweeper's hands is never missed. Allocators hold a P, so that no
+ * generation begins under them; sweepers without one are safe because a
+ * generation begins only when the last one has ended.
+ *
+ * Locks: RANK_CENTRAL, one at a time, for list operations only.
+ */
+#include "base/vm.h"
+#include "heap/internal.h"
+
+/* How much memory a cache zeroes ahead of allocation: enough to be worth a call,
+ * little enough to be in the first-level cache when it is used. */
+#define ZERO_AHEAD ((size_t)4096)
+/* How many spans that were full an allocator sweeps before it takes new pages:
+ * a bound for its delay. */
+#define SWEEP_FULL_MAX 100
+
+/* --- lists ------------------------------------------------------------------- */
+
+/* Under the slot's lock. */
+static void list_push(struct span_list *l, struct mspan *s)
+{
+    s->next = l->head;
+    l->head = s;
+    atomic_store_explicit(
+        &l->n, atomic_load_explicit(&l->n, memory_order_relaxed) + 1,
+        memory_order_relaxed);
+}
+
+static struct mspan *list_pop(struct span_list *l)
+{
+    struct mspan *s = l->head;
+    if (s != NULL) {
+        l->head = s->next;
+        s->next = NULL;
+        atomic_store_explicit(
+            &l->n, atomic_load_explicit(&l->n, memory_order_relaxed) - 1,
+            memory_order_relaxed);
+    }
+    return s;
+}
+
+static bool list_empty(struct span_list *l)
+{
+    return atomic_load_explicit(&l->n, memory_order_relaxed) == 0;
+}
+
+static struct mspan *take(struct slot_info *si, struct span_list *l)
+{
+    if (list_empty(l))
+        return NULL;
+    lock(&si->lock);
+    struct mspan *s = list_pop(l);
+    unlock(&si->lock);
+    return s;
+}
+
+static void put(struct slot_info *si, struct span_list *l, struct mspan *s)
+{
+    lock(&si->lock);
+    list_push(l, s);
+    unlock(&si->lock);
+}
+
+/* --- sweeping ---------------------------------------------------------------- */
+
+static bool sweep_begin(void)
+{
+    uint32_t n = atomic_load_explicit(&heap.sweepers, memory_order_relaxed);
+    do {
+        if (n & SWEEP_DRAINED)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(
+        &heap.sweepers, &n, n + 1, memory_order_acquire,
+        memory_order_relaxed));
+    return true;
+}
+
+static void sweep_end(void)
+{
+    atomic_fetch_sub_explicit(&heap.sweepers, 1, memory_order_release);
+}
+
+bool heap_sweep_done(void)
+{
+    return atomic_load_explicit(&heap.sweepers, memory_order_acquire) ==
+           SWEEP_DRAINED;
+}
+
+void heap_flip_color(void)
+{
+    ASSERT(heap_sweep_done());
+    uint32_t c = atomic_load_explicit(&heap.color, memory_order_relaxed);
+    atomic_store_explicit(&heap.color, META_COLOR ^ c, memory_order_release);
+}
+
+void heap_sweep_start(void)
+{
+    ASSERT(heap_sweep_done());
+    for (struct mcache *c = mcache_first(); c != NULL; c = c->next)
+        DASSERT(c->used == NO_SLOT);
+    atomic_fetch_add_explicit(&heap.sweepgen, 2, memory_order_release);
+    atomic_store_explicit(&heap.sweep_cursor, 0, memory_order_relaxed);
+    atomic_store_explicit(&heap.sweepers, 0, memory_order_release);
+}
+
+/* Only forward. */
+static void cursor_advance(uint32_t to)
+{
+    uint32_t at =
+        atomic_load_explicit(&heap.sweep_cursor, memory_order_relaxed);
+    while (at < to && !atomic_compare_exchange_weak_explicit(
+                          &heap.sweep_cursor, &at, to, memory_order_relaxed,
+                          memory_order_relaxed))
+        ;
+}
+
+/* Sweeps and gives the span to the list where it belongs now, or its pages back
+ * if nothing lives in it: then true. */
+static bool sweep_and_put(struct slot_info *si, struct mspan *s)
+{
+    span_sweep(s);
+    if (s->live == 0) {
+        pages_free(s);
+        return true;
+    }
+    uint32_t i = swept_index();
+    put(si, s->live < s->nelems ? &si->partial[i] : &si->full[i], s);
+    return false;
+}
+
+size_t heap_sweep_one(void)
+{
+    if (!sweep_begin())
+        return 0;
+    size_t swept = 0;
+    uint32_t i = !swept_index();
+    uint32_t n = atomic_load_explicit(&heap.nslots, memory_order_acquire);
+    uint32_t slot =
+        atomic_load_explicit(&heap.sweep_cursor, memory_order_relaxed);
+    for (; slot < n; slot++) {
+        struct slot_info *si = &heap.slots[slot];
+        struct mspan *s = take(si, &si->full[i]);
+        if (s == NULL)
+            s = take(si, &si->partial[i]);
+        if (s != NULL) {
+            cursor_advance(slot);
+            swept = s->npages;
+            sweep_and_put(si, s);
+            break;
+        }
+    }
+    /* Unswept lists only shrink, so what was found empty is empty. */
+    if (slot >= n) {
+        cursor_advance(n);
+        atomic_fetch_or_explicit(&heap.sweepers, SWEEP_DRAINED,
+                                 memory_order_relaxed);
+    }
+    sweep_end();
+    return swept;
+}
+
+/* An unswept span with room, swept; full ones go to the swept list. */
+static struct mspan *take_unswept(struct slot_info *si)
+{
+    if (!sweep_begin())
+        return NULL;
+    uint32_t i = swept_index();
+    struct mspan *s;
+    for (uint32_t full = 0;;) {
+        s = take(si, &si->partial[!i]);
+        if (s == NULL && full++ < SWEEP_FULL_MAX)
+            s = take(si, &si->full[!i]);
+        if (s == NULL)
+            break;
+        span_sweep(s);
+        if (s->live < s->nelems)
+            break;
+        put(si, &si->full[i], s);
+    }
+    sweep_end();
+    return s;
+}
+
+/* --- caches ------------------------------------------------------------------ */
+
+/* For verification: nothing else finds the caches. */
+static struct {
+    struct mutex lock;
+    struct mcache *first;
+} caches = {.lock = MUTEX_INIT(LEAF)};
+
+static size_t entries_size(void)
+{
+    return ALIGN_UP(MAX_SLOTS * sizeof(struct mcache_entry), OS_PAGE);
+}
+
+struct mcache *mcache_first(void)
+{
+    return caches.first;
+}
+
+bool mcache_init(struct mcache *c)
+{
+    memset(c, 0, sizeof *c);
+    c->used = NO_SLOT;
+    c->entries = vm_map(entries_size());
+    if (c->entries == NULL) {
+        set_error("heap: no memory for an allocation cache");
+        return false;
+    }
+    lock(&caches.lock);
+    c->next = caches.first;
+    caches.first = c;
+    unlock(&caches.lock);
+    return true;
+}
+
+void mcache_destroy(struct mcache *c)
+{
+    mcache_flush(c);
+    lock(&caches.lock);
+    struct mcache **at = &caches.first;
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
+    unlock(&caches.lock);
+    vm_release(c->entries, entries_size());
+    c->entries = NULL;
+}
+
+/* A small multiple of 16 bytes, or a page. */
+static inline void zero(uintptr_t p, size_t n)
+{
+    if (n <= 128) {
+        for (uintptr_t end = p + n; p < end; p += 16)
+            __builtin_memset(__builtin_assume_aligned((void *)p, 16), 0, 16);
+        return;
+    }
+    memset((void *)p, 0, n);
+}
+
+/* Makes the next part of the run allocatable. */
+static size_t hand_out(struct mcache *c, struct mcache_entry *e,
+                       struct mspan *s)
+{
+    uintptr_t p = e->end;
+    size_t n = e->run_end - p;
+    if (s->needzero) {
+        if (n > ZERO_AHEAD) {
+            /* Whole places. */
+            uint32_t places = span_count(s, ZERO_AHEAD);
+            n = places > 0 ? places * s->elemsize : s->elemsize;
+        }
+        zero(p, n);
+    }
+    e->ptr = p;
+    e->end = p + n;
+    c->alloc_bytes += n;
+    c->alloc_objects += span_count(s, n);
+    c->live_pending += n;
+    if (c->live_pending >= LIVE_BATCH) {
+        atomic_fetch_add_explicit(&heap.live, c->live_pending,
+                                  memory_order_relaxed);
+        c->live_pending = 0;
+    }
+    return n;
+}
+
+/* Finds the next run of free places behind s->freeindex. */
+static bool next_run(struct mcache_entry *e, struct mspan *s)
+{
+    uint32_t i = s->freeindex, end;
+    if (i == 0 && s->live == 0) {
+        end = s->nelems; /* new, or swept and found empty */
+    } else {
+        i = span_next_free(s, i);
+        if (i == s->nelems)
+            return false;
+        end = span_next_used(s, i + 1);
+    }
+    s->freeindex = end;
+    e->ptr = e->end = s->base + i * s->elemsize;
+    e->run_end = s->base + end * s->elemsize;
+    return true;
+}
+
+static void entry_clear(struct mcache_entry *e)
+{
+    e->ptr = e->end = e->run_end = 0;
+    e->span = NULL;
+}
+
+static struct mspan *take_span(uint32_t slot)
+{
+    struct slot_info *si = &heap.slots[slot];
+    struct mspan *s = take(si, &si->partial[swept_index()]);
+    if (s == NULL)
+        s = take_unswept(si);
+    if (s == NULL) {
+        s = pages_alloc(class_pages[si->class_]);
+        if (s != NULL)
+            span_setup(s, slot);
+    }
+    return s;
+}
+
+static void entry_fill(struct mcache *c, uint32_t slot, struct mspan *s)
+{
+    struct mcache_entry *e = &c->entries[slot];
+    e->span = s;
+    e->size = (uint16_t)s->elemsize;
+    e->startbits = s->startbits;
+    if (!e->listed) {
+        e->listed = true;
+        e->next_used = c->used;
+        c->used = slot;
+    }
+}
+
+size_t mcache_refill(struct mcache *c, uint32_t slot)
+{
+    struct mcache_entry *e = &c->entries[slot];
+    DASSERT(e->ptr >= e->end);
+    if (e->end < e->run_end)
+        return hand_out(c, e, e->span);
+    while (e->span == NULL || !next_run(e, e->span)) {
+        if (e->span != NULL) {
+            struct slot_info *si = &heap.slots[slot];
+            put(si, &si->full[swept_index()], e->span);
+            entry_clear(e);
+        }
+        struct mspan *s = take_span(slot);
+        if (s == NULL) {
+            set_error("heap: out of memory");
+            return 0;
+        }
+        entry_fill(c, slot, s);
+    }
+    return hand_out(c, e, e->span);
+}
+
+/* Puts the span of one entry back; returns the bytes not used. */
+static size_t entry_flush(struct mcache *c, uint32_t slot)
+{
+    struct mcache_entry *e = &c->entries[slot];
+    struct mspan *s = e->span;
+    size_t unused = 0;
+    e->listed = false;
+    if (s == NULL)
+        return 0;
+    if (e->ptr < e->end) {
+        unused = e->end - e->ptr;
+        c->alloc_objects -= span_count(s, unused);
+    }
+    if (e->ptr < e->run_end)
+        s->freeindex = span_count(s, e->ptr - s->base);
+    else
+        s->freeindex = span_next_free(s, s->freeindex);
+    struct slot_info *si = &heap.slots[slot];
+    uint32_t i = swept_index();
+    put(si, s->freeindex < s->nelems ? &si->partial[i] : &si->full[i], s);
+    entry_clear(e);
+    return unused;
+}
+
+void mcache_flush(struct mcache *c)
+{
+    size_t unused = 0;
+    for (uint32_t slot = c->used; slot != NO_SLOT;
+         slot = c->entries[slot].next_used)
+        unused += entry_flush(c, slot);
+    c->used = NO_SLOT;
+    /* May be less than nothing: the sum is right modulo 2^64. */
+    atomic_fetch_add_explicit(&heap.live, c->live_pending - unused,
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&heap.alloc_bytes, c->alloc_bytes - unused,
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&heap.alloc_objects, c->alloc_objects,
+                              memory_order_relaxed);
+    c->live_pending = c->alloc_bytes = c->alloc_objects = 0;
+}
+
+/* --- large objects ----------------------------------------------------------- */
+
+/* Large garbage first, at least as many pages as are needed now. */
+static void sweep_large(size_t npages)
+{
+    struct slot_info *si = &heap.slots[SLOT_LARGE];
+    struct mspan *s;
+    if (!sweep_begin())
+        return;
+    uint32_t unswept = !swept_index();
+    for (uint32_t i = 0; npages > 0 && i < SWEEP_FULL_MAX &&
+                         (s = take(si, &si->full[unswept])) != NULL;
+         i++) {
+        size_t n = s->npages;
+        if (sweep_and_put(si, s))
+            npages -= n < npages ? n : npages;
+    }
+    sweep_end();
+}
+
+uintptr_t heap_alloc_large(size_t n, enum layout layout, struct tarn_type *type)
+{
+    if (n > heap.hi - heap.lo) {
+        set_error("heap: %zu bytes are more than the heap can hold", n);
+        return 0;
+    }
+    DASSERT(n > 0);
+    n = ALIGN_UP(n, GRANULE);
+    size_t npages = (n + PAGE_SIZE - 1) >> PAGE_SHIFT;
+    sweep_large(npages);
+    struct mspan *s = pages_alloc(npages);
+    if (s == NULL) {
+        set_error("heap: out of memory for an object of %zu bytes", n);
+        return 0;
+    }
+    if (s->needzero)
+        pages_zero_dirty(s, n);
+    SPAN_SET(s, limit, s->base + n);
+    SPAN_SET(s, elemsize, n);
+    SPAN_SET(s, divmagic, 0);
+    SPAN_SET(s, type, type);
+    s->nelems = 1;
+    s->slot = SLOT_LARGE;
+    s->layout = (uint8_t)layout;
+    s->startbits = heap.slots[SLOT_LARGE].startbits;
+    s->large = true;
+    s->live = 1;
+    s->freeindex = 1;
+    s->hook = 0;
+    atomic_store_explicit(
+        &s->sweepgen,
+        atomic_load_explicit(&heap.sweepgen, memory_order_relaxed),
+        memory_order_relaxed);
+    uintptr_t base = s->base;
+    meta_store(heap_meta(base),
+               (uint8_t)(s->startbits |
+                         atomic_load_explicit(&heap.color,
+                                              memory_order_relaxed)));
+    atomic_store_explicit(&s->state, SPAN_INUSE, memory_order_release);
+    struct slot_info *si = &heap.slots[SLOT_LARGE];
+    put(si, &si->full[swept_index()], s);
+    atomic_fetch_add_explicit(&heap.live, n, memory_order_relaxed);
+    atomic_fetch_add_explicit(&heap.alloc_bytes, n, memory_order_relaxed);
+    atomic_fetch_add_explicit(&heap.alloc_objects, 1, memory_order_relaxed);
+    return base;
+}

@@ -1,0 +1,279 @@
+/* heap/span.c - one span: its meta bytes, finding free places, sweeping.
+ *
+ * All of it works on the meta bytes of one span that the caller owns, wherever
+ * it came from. Others may read these bytes at the same time (lookups), and
+ * while marking goes on they recolour objects, one byte each. So the scans for
+ * free places may not write, and sweeping, which does write whole words, runs
+ * only when nobody marks.
+ *
+ * The meta bytes of a page are 512 in number: words of them never belong to two
+ * spans.
+ */
+#include <emmintrin.h>
+
+#include "heap/internal.h"
+
+/* Plain wide accesses race with the byte accesses of others in a way that the
+ * machine defines and ThreadSanitizer reports. */
+#define META_WIDE (!TARN_TSAN)
+
+/* Words of meta bytes pay up to this stride; beyond it each place by itself. */
+#define WIDE_MAX_STRIDE ((size_t)64)
+
+#define LANES UINT64_C(0x0101010101010101)
+
+struct heap_hooks heap_hooks;
+
+static void meta_fill(uint8_t *m, uint8_t v, size_t n)
+{
+    if (META_WIDE)
+        memset(m, v, n);
+    else
+        for (size_t i = 0; i < n; i++)
+            meta_store(&m[i], v);
+}
+
+static void meta_copy(uint8_t *to, const uint8_t *from, size_t n)
+{
+    if (META_WIDE)
+        memcpy(to, from, n);
+    else
+        for (size_t i = 0; i < n; i++)
+            meta_store(&to[i], meta_load(&from[i]));
+}
+
+/* --- setup ------------------------------------------------------------------- */
+
+/* How often the type's pattern stands in a place. */
+static size_t pattern_count(const struct slot_info *si)
+{
+    return si->array ? class_size[si->class_] / si->type->size : 1;
+}
+
+static bool word_is_ptr(const struct slot_info *si, size_t w)
+{
+    if (si->layout == LAYOUT_CONSERVATIVE)
+        return true;
+    if (si->layout != LAYOUT_PRECISE || w / si->type->words >= pattern_count(si))
+        return false;
+    w %= si->type->words;
+    return si->type->ptrmap[w / 64] >> w % 64 & 1;
+}
+
+uint8_t slot_static_meta(const struct slot_info *si, size_t g)
+{
+    if (si->class_ == 0)
+        return g == 0 ? META_KIND_SPAN : 0;
+    uint8_t m = 0;
+    if (g == 0)
+        m = si->layout == LAYOUT_NOSCAN   ? META_KIND_NOSCAN
+            : si->layout == LAYOUT_TRACED ? META_KIND_SPAN
+                                          : META_KIND_BYTES;
+    if (g == class_size[si->class_] / GRANULE - 1)
+        m |= META_END;
+    if (word_is_ptr(si, 2 * g))
+        m |= META_PTR0;
+    if (word_is_ptr(si, 2 * g + 1))
+        m |= META_PTR1;
+    return m;
+}
+
+static void set_pointer_bits(const struct tarn_type *t, uint8_t *m, size_t word)
+{
+    for (uint32_t i = 0; i < (t->words + 63) / 64; i++) {
+        for (uint64_t map = t->ptrmap[i]; map != 0; map &= map - 1) {
+            size_t w = word + i * 64 + (size_t)__builtin_ctzll(map);
+            uint8_t *b = &m[w / 2];
+            meta_store(b, meta_load(b) | (w % 2 ? META_PTR1 : META_PTR0));
+        }
+    }
+}
+
+/* The meta bytes of the first place, then copies of them, twice as many each
+ * time. COLOR is 0 in all. */
+static void write_meta(const struct slot_info *si, uint8_t *m, size_t nelems)
+{
+    size_t n = class_size[si->class_] / GRANULE;
+    if (n == 1) {
+        meta_fill(m, si->startbits, nelems);
+        return;
+    }
+    meta_fill(m,
+              si->layout == LAYOUT_CONSERVATIVE ? META_PTR0 | META_PTR1 : 0,
+              n);
+    if (si->layout == LAYOUT_PRECISE)
+        for (size_t i = 0; i < pattern_count(si); i++)
+            set_pointer_bits(si->type, m, i * si->type->words);
+    meta_store(&m[n - 1], meta_load(&m[n - 1]) | META_END);
+    meta_store(&m[0], si->startbits);
+    for (size_t have = n, all = n * nelems; have < all;) {
+        size_t more = have < all - have ? have : all - have;
+        meta_copy(m + have, m, more);
+        have += more;
+    }
+}
+
+void span_setup(struct mspan *s, uint32_t slot)
+{
+    const struct slot_info *si = &heap.slots[slot];
+    uint32_t c = si->class_;
+    DASSERT(c > 0 && s->npages == class_pages[c]);
+    write_meta(si, heap_meta(s->base), class_objs[c]);
+    SPAN_SET(s, limit, s->base + (size_t)class_objs[c] * class_size[c]);
+    SPAN_SET(s, elemsize, class_size[c]);
+    SPAN_SET(s, divmagic, class_divmagic[c]);
+    SPAN_SET(s, type, si->type);
+    s->nelems = class_objs[c];
+    s->slot = slot;
+    s->layout = si->layout;
+    s->startbits = si->startbits;
+    s->large = false;
+    s->live = 0;
+    s->freeindex = 0;
+    s->hook = 0;
+    atomic_store_explicit(
+        &s->sweepgen,
+        atomic_load_explicit(&heap.sweepgen, memory_order_relaxed),
+        memory_order_relaxed);
+    atomic_store_explicit(&s->state, SPAN_INUSE, memory_order_release);
+}
+
+/* --- free places ------------------------------------------------------------- */
+
+static inline uint32_t scan_bytes(const struct mspan *s, uint32_t i, bool used)
+{
+    size_t stride = s->elemsize / GRANULE;
+    const uint8_t *m = heap_meta(s->base) + i * stride;
+    for (; i < s->nelems; i++, m += stride)
+        if (((meta_load(m) & META_COLOR) != 0) == used)
+            break;
+    return i;
+}
+
+/* Eight meta bytes at a time. The stride divides 8, and spans begin at a word,
+ * so that places stand in the same lanes of each word. */
+static inline uint32_t scan_words(const struct mspan *s, uint32_t i, bool used)
+{
+    uint32_t stride = (uint32_t)(s->elemsize / GRANULE);
+    uint64_t lanes = stride == 1   ? LANES
+                     : stride == 2 ? UINT64_C(0x0001000100010001)
+                                   : UINT64_C(0x0000000100000001);
+    const uint8_t *m = heap_meta(s->base);
+    uint32_t end = s->nelems * stride;
+    uint64_t from = ~UINT64_C(0) << i * stride % 8 * 8;
+    for (uint32_t at = i * stride / 8 * 8; at < end; at += 8) {
+        uint64_t w;
+        memcpy(&w, m + at, 8);
+        w |= w >> 1; /* bit 0 of a lane: has a colour */
+        w = (used ? w : ~w) & lanes & from;
+        if (w != 0) {
+            i = (at + (uint32_t)__builtin_ctzll(w) / 8) / stride;
+            return i < s->nelems ? i : s->nelems;
+        }
+        from = ~UINT64_C(0);
+    }
+    return s->nelems;
+}
+
+static inline uint32_t scan(const struct mspan *s, uint32_t i, bool used)
+{
+    size_t stride = s->elemsize / GRANULE;
+    if (i >= s->nelems)
+        return s->nelems;
+    if (META_WIDE && (stride == 1 || stride == 2 || stride == 4))
+        return scan_words(s, i, used);
+    return scan_bytes(s, i, used);
+}
+
+uint32_t span_next_free(const struct mspan *s, uint32_t i)
+{
+    return scan(s, i, false);
+}
+
+uint32_t span_next_used(const struct mspan *s, uint32_t i)
+{
+    return scan(s, i, true);
+}
+
+/* --- sweeping ---------------------------------------------------------------- */
+
+/* Counts of objects of the two colours. */
+struct tally {
+    uint32_t live, dead;
+};
+
+static inline uint32_t sum_lanes(__m128i v)
+{
+    v = _mm_sad_epu8(v, _mm_setzero_si128());
+    return (uint32_t)(_mm_cvtsi128_si64(v) +
+                      _mm_cvtsi128_si64(_mm_unpackhi_epi64(v, v)));
+}
+
+/* Bytes behind the last place have no colour, so whole vectors will do. */
+static struct tally sweep_words(uint8_t *m, size_t n, uint8_t live)
+{
+    const __m128i l = _mm_set1_epi8((char)live);
+    const __m128i d = _mm_set1_epi8((char)(META_COLOR ^ live));
+    struct tally t = {0, 0};
+    __m128i *v = (__m128i *)m, *end = v + (n + 15) / 16;
+    while (v < end) {
+        /* A lane counts to 255. */
+        __m128i *stop = end - v > 255 ? v + 255 : end;
+        __m128i nl = _mm_setzero_si128(), nd = nl;
+        for (; v < stop; v++) {
+            __m128i w = _mm_load_si128(v);
+            nl = _mm_sub_epi8(nl, _mm_cmpeq_epi8(_mm_and_si128(w, l), l));
+            nd = _mm_sub_epi8(nd, _mm_cmpeq_epi8(_mm_and_si128(w, d), d));
+            _mm_store_si128(v, _mm_andnot_si128(d, w));
+        }
+        t.live += sum_lanes(nl);
+        t.dead += sum_lanes(nd);
+    }
+    return t;
+}
+
+static struct tally sweep_places(uint8_t *m, uint32_t n, size_t stride,
+                                 uint8_t live)
+{
+    struct tally t = {0, 0};
+    for (uint32_t i = 0; i < n; i++, m += stride) {
+        uint8_t b = meta_load(m);
+        if (b & live) {
+            t.live++;
+        } else if (b & META_COLOR) {
+            t.dead++;
+            meta_store(m, b & (uint8_t)~META_COLOR);
+        }
+    }
+    return t;
+}
+
+void span_sweep(struct mspan *s)
+{
+    uint32_t gen = atomic_load_explicit(&heap.sweepgen, memory_order_relaxed);
+    ASSERT(atomic_load_explicit(&s->sweepgen, memory_order_relaxed) ==
+               gen - 2 &&
+           span_state(s) == SPAN_INUSE);
+    if (s->hook != 0)
+        heap_hooks.sweep_specials(s);
+    uint8_t live =
+        (uint8_t)atomic_load_explicit(&heap.color, memory_order_relaxed);
+    uint8_t *m = heap_meta(s->base);
+    size_t stride = s->elemsize / GRANULE;
+    struct tally t =
+        META_WIDE && stride <= WIDE_MAX_STRIDE
+            ? sweep_words(m, s->nelems * stride, live)
+            : sweep_places(m, s->nelems, stride, live);
+    s->live = t.live;
+    s->freeindex = 0;
+    atomic_store_explicit(&s->sweepgen, gen, memory_order_relaxed);
+    if (t.dead > 0) {
+        uint64_t bytes = (uint64_t)t.dead * s->elemsize;
+        s->needzero = true;
+        atomic_fetch_sub_explicit(&heap.live, bytes, memory_order_relaxed);
+        atomic_fetch_add_explicit(&heap.swept_bytes, bytes,
+                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(&heap.swept_objects, t.dead,
+                                  memory_order_relaxed);
+    }
+}
