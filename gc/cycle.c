@@ -191,9 +191,21 @@ static void mark_to_the_end(void)
 
 /* --- a cycle ---------------------------------------------------------------------- */
 
+static uint64_t allocated_so_far(void)
+{
+    /* Swept last: what moves from one to the other between the two reads is
+     * counted twice rather than not at all. */
+    uint64_t live = atomic_load(&heap.live);
+    return live + atomic_load(&heap.swept_bytes);
+}
+
 static void set_trigger(void)
 {
+    /* What the mark found alive; not what was allocated during the sweep, or
+     * a fast allocator would set its own limit higher and higher. */
     uint64_t live = atomic_load(&heap.live);
+    uint64_t since = allocated_so_far() - gc.alloc_at_mark_end;
+    live -= since < live ? since : live;
     atomic_store(&gc.live, live);
     uint64_t goal = live + live / 100 * (uint64_t)options.gcpercent;
     if (goal < (uint64_t)options.heapmin)
@@ -261,7 +273,9 @@ static void finish_mark(void)
     heap_verify();
 #endif
     heap_sweep_start();
-    atomic_fetch_add(&gc.mark_ns, (uint64_t)(nanotime() - gc.mark_began));
+    gc.alloc_at_mark_end = allocated_so_far();
+    gc.mark_took = nanotime() - gc.mark_began;
+    atomic_fetch_add(&gc.mark_ns, (uint64_t)gc.mark_took);
     atomic_fetch_add(&gc.cycles, 1);
     startTheWorldWithSema();
     worldsema_release();
@@ -302,8 +316,8 @@ static void run_cycle(bool forced)
     gc.expected_scan = atomic_load(&gc.scanned_bytes) - scanned0;
     sweep();
     set_trigger();
-    heap_release_free((size_t)(gc.goal + gc.goal / 8 -
-                               atomic_load(&gc.live)));
+    /* What the next cycle will need is worth keeping. */
+    heap_release_free((size_t)(gc.goal - atomic_load(&gc.live) / 2));
     if (forced)
         atomic_fetch_add(&gc.cycles_forced, 1);
     if (options.gctrace)

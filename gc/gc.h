@@ -103,7 +103,8 @@ struct gcstate {
     _Atomic bool driver_waits; /* for the mark to run dry */
     uint64_t expected_scan;
     int64_t mark_began;
-    uint64_t heap_at_start;
+    uint64_t heap_at_start, alloc_at_mark_end;
+    int64_t mark_took;
 
     struct mutex buflock;      /* RANK_WORKBUFS */
     struct workbuf *full, *empty;

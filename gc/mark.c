@@ -97,10 +97,10 @@ static NOINLINE void put_slow(struct gcwork *w)
     w->w1 = w->w2;
     w->w2 = t;
     if (w->w1->n == WORKBUF_ENTRIES) {
+        /* No wakep here: we may be under sched.lock (forEachP). gc_drain sees
+         * to helpers. */
         putfull(w->w1);
         w->w1 = getempty();
-        /* Somebody idle could help with that. */
-        wakep();
     }
 }
 
@@ -186,10 +186,7 @@ static void balance(struct gcwork *w)
         memcpy(b->obj, &w->w1->obj[w->w1->n], half * sizeof(b->obj[0]));
         b->n = half;
         putfull(b);
-    } else {
-        return;
     }
-    wakep();
 }
 
 bool gc_work_available(void)
@@ -288,6 +285,8 @@ static void scan_large(struct mspan *s, uintptr_t lo, uintptr_t hi,
 static NOINLINE void scan_by_span(uintptr_t base, struct gcwork *w)
 {
     struct mspan *s = heap_span_of(base);
+    if (s->layout == LAYOUT_NOSCAN)
+        return;
     if (s->layout == LAYOUT_TRACED) {
         tarn_tracer t = { w };
         struct tarn_type *type = s->type;
@@ -430,9 +429,12 @@ bool gc_drain(struct p *pp, const struct drain_limits *lim)
         if (unlikely((i & 255) == 0)) {
             if (must_stop(gp, lim, pp, w->scanned - scanned0))
                 break;
-            if (atomic_load_explicit(&gc.nfull, memory_order_relaxed) == 0 &&
-                nprocs > 1)
-                balance(w);
+            if (nprocs > 1) {
+                if (atomic_load_explicit(&gc.nfull, memory_order_relaxed) == 0)
+                    balance(w);
+                else
+                    wakep();
+            }
         }
     }
     while (n > 0) {

@@ -41,7 +41,7 @@ void gc_trace(bool forced)
         (unsigned long long)gc.cycles_started,
         (double)(gc.mark_began - started_at) / 1e9,
         (double)gc.last_stop_ns[0] / 1e6,
-        (double)(nanotime() - gc.mark_began) / 1e6,
+        (double)gc.mark_took / 1e6,
         (double)gc.last_stop_ns[1] / 1e6,
         (unsigned long long)(gc.heap_at_start >> 20),
         (unsigned long long)(atomic_load(&gc.live) >> 20),
