@@ -50,6 +50,9 @@ static void minit(struct m *mp)
     mp->tls_guard = guard_slot();
     atomic_store(mp->tls_guard, 0);
     setg(mp->g0);
+#if TARN_FIBERS
+    fiber_thread(mp);
+#endif
     /* Handlers of the host program must not run on goroutine stacks: those
      * that ask for an alternate stack get one. */
     stack_t ss, old;
@@ -228,7 +231,7 @@ struct main_args {
 
 /* On g0 of whichever M ran the end of the main goroutine; the world is stopped
  * and stays so. Sends the M that is the caller of tarn_main back there. */
-static void main_exit_m(struct g *gp)
+void main_exit_m(struct g *gp)
 {
     struct m *mp = getg()->m;
     gdestroy(gp);
