@@ -268,7 +268,10 @@ void main_exit_m(struct g *gp)
 void main_exit(void)
 {
     stopTheWorld();
+    /* Ms on their way to sleep look at it. */
+    lock(&sched.lock);
     sched.main_done = true;
+    unlock(&sched.lock);
     sched.maing = NULL;
     mcall(main_exit_m);
     __builtin_unreachable();
@@ -299,12 +302,16 @@ tarn_status sched_run(tarn_fn fn, void *arg)
 {
     struct main_args a = { fn, arg };
     minit(&m0);
+    lock(&sched.lock);
     sched.main_done = false;
     sched.started = true;
+    unlock(&sched.lock);
     m0.nextp = allp[0];
     m0.waitlock = &a;
     mstart_call(&m0, start_main);
+    lock(&sched.lock);
     sched.started = false;
+    unlock(&sched.lock);
     setg(NULL);
     atomic_store(guard_slot(), 0);
     return TARN_OK;

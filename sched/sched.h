@@ -271,7 +271,7 @@ struct schedt {
     struct m *timer_sleeper;     /* the idle M that wakes for the next timer */
     int64_t timer_sleep_until;
 
-    bool started;                /* tarn_main is running */
+    bool started;                /* tarn_main is running; these two by lock */
     bool main_done;
     struct g *maing;             /* when it ends, tarn_main returns */
     bool initialised;
