@@ -19,7 +19,8 @@ size_t heap_release_free(size_t keep_bytes);
 #define TURN_GAP_NS 6000000  /* between two of them: a quarter */
 #define ASSIST_STEP ((int64_t)64 << 10)
 #define ASSIST_MAX_NS 100000
-#define MAX_RESTARTS 8
+#define LATE_NS 30000        /* of marking with the world stopped */
+#define PATIENCE 16
 
 /* --- the driver's door ------------------------------------------------------- */
 
@@ -171,18 +172,19 @@ static void mark_to_the_end(void)
         struct p *pp = getg()->m->p;
         struct gcwork *w = &gcp_of(pp)->gcw;
         gc_scan_plain_roots(w);
-        bool late = !gcw_empty(w) || !looks_dry();
-        if (!late)
+        if (gcw_empty(w) && looks_dry())
             return;
+        /* Late work is nearly always a few objects: finish here if that is so.
+         * Each try marks something white and nothing new is white, so even a
+         * program that moves objects through globals all the time comes to an
+         * end; a longer try after many, for the machine's sake. */
+        int64_t budget = restarts < PATIENCE ? LATE_NS : LATE_NS * 10;
+        struct drain_limits lim = { .world_stopped = true,
+                                    .deadline = nanotime() + budget };
+        if (gc_drain(pp, &lim) && looks_dry())
+            return;
+        restarts++;
         atomic_fetch_add(&gc.restarts, 1);
-        if (++restarts > MAX_RESTARTS) {
-            /* A program that keeps moving unmarked objects through globals:
-             * finish under the stop rather than never. */
-            struct drain_limits lim = { .world_stopped = true };
-            while (!gc_drain(pp, &lim) || !looks_dry())
-                ;
-            return;
-        }
         startTheWorldWithSema();
         worldsema_release();
         drain_turn();

@@ -158,7 +158,7 @@ struct drain_limits {
     bool until_preempt; /* stop when the goroutine is asked to */
     bool idle;          /* stop when the P has other work */
     bool assist;        /* work done pays the caller's debt, not everybody's */
-    bool world_stopped; /* go on to the end */
+    bool world_stopped; /* nobody asks for the P: only the deadline counts */
 };
 /* Marks until dry or a limit. Runs root jobs too. True if it ran dry. */
 bool gc_drain(struct p *pp, const struct drain_limits *lim);

@@ -362,7 +362,7 @@ static bool must_stop(struct g *gp, const struct drain_limits *lim,
                       struct p *pp, uint64_t did)
 {
     if (lim->world_stopped)
-        return false;
+        return nanotime() >= lim->deadline;
     if (lim->work != 0 && did >= lim->work)
         return true;
     /* Also who may not be preempted (an assist) must not be late for a stop. */
