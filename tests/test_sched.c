@@ -129,6 +129,8 @@ static void test_main_again(void)
          suite_child_procs += 3) {
         int st = harness_child(main_again, NULL, out, sizeof out);
         CHECK_STR(out, "all mains returned");
+        if (!WIFEXITED(st) || WEXITSTATUS(st) != 0)
+            fprintf(stderr, "output was:\n%s\n", out);
         CHECK(WIFEXITED(st));
         CHECK_EQ(WEXITSTATUS(st), 0);
     }
