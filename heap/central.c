@@ -100,6 +100,8 @@ void heap_flip_color(void)
     ASSERT(heap_sweep_done());
     uint32_t c = atomic_load_explicit(&heap.color, memory_order_relaxed);
     atomic_store_explicit(&heap.color, META_COLOR ^ c, memory_order_release);
+    heap.mark_size =
+        atomic_load_explicit(&heap.used_hi, memory_order_acquire) - heap.lo;
 }
 
 void heap_sweep_start(void)

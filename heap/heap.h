@@ -190,6 +190,9 @@ struct heap {
                                  (like the arena) only up to used_hi */
     struct mspan *_Atomic *pages; /* biased: pages[addr >> PAGE_SHIFT]; can be
                                      read for all of the reservation */
+    uintptr_t mark_size;      /* white objects lie within lo .. lo + mark_size:
+                                 what is allocated behind it during a mark is
+                                 black. Set by heap_flip_color. */
     _Atomic uint32_t color;   /* 1 or 2 */
     _Atomic uint32_t sweepgen;
     struct slot_info *slots;  /* MAX_SLOTS reserved */
@@ -225,6 +228,11 @@ ALWAYS_INLINE uint8_t *heap_meta(uintptr_t p)
 ALWAYS_INLINE bool heap_contains(uintptr_t p)
 {
     return p - heap.lo < heap.hi - heap.lo;
+}
+/* Can p point to a white object of this mark? If so its meta byte can be read. */
+ALWAYS_INLINE bool heap_markable(uintptr_t p)
+{
+    return p - heap.lo < heap.mark_size;
 }
 ALWAYS_INLINE struct mspan *heap_span_of(uintptr_t p) /* heap_contains(p) */
 {
