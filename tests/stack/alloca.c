@@ -125,8 +125,8 @@ NI static uint64_t large(size_t bytes, int depth, uint64_t x)
 static uint64_t case_large(uint64_t seed)
 {
     uint64_t h = seed;
-    for (size_t n = 1; n < (2u << 20); n *= 7)
-        h = mix(h, large(n, 12, h));
+    for (size_t n = 1; n < (1u << 20); n *= 9)
+        h = mix(h, large(n, 6, h));
     return h;
 }
 
@@ -137,7 +137,7 @@ static size_t resident(void)
     return (size_t)u.ru_maxrss << 10;
 }
 
-/* A loop in one frame takes no more memory for each round: 200 MB here. */
+/* A loop in one frame takes no more memory for each round: 150 MB here. */
 NI static uint64_t loop(uint64_t x, size_t bytes, int rounds)
 {
     for (int i = 0; i < rounds; i++) {
@@ -152,7 +152,7 @@ NI static uint64_t loop(uint64_t x, size_t bytes, int rounds)
 static uint64_t case_loop(uint64_t seed)
 {
     size_t before = resident();
-    uint64_t h = loop(seed, 64 << 10, 2400);
+    uint64_t h = loop(seed, 64 << 10, 1600);
     h = mix(h, loop(seed, 1000000, 50));
     h = mix(h, loop(seed, 200, 5000));
     CHECK_LT(resident(), before + ((size_t)64 << 20));

@@ -50,7 +50,8 @@ static size_t sc_ncases;
 static const struct stack_mode *sc_mode;
 static tarn_waitgroup sc_wg;
 
-static inline uint64_t mix(uint64_t h, uint64_t v)
+static inline __attribute__((always_inline)) uint64_t mix(uint64_t h,
+                                                          uint64_t v)
 {
     h = (h ^ v) * UINT64_C(0x9E3779B97F4A7C15);
     return h ^ (h >> 29);
