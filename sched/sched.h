@@ -66,9 +66,11 @@ enum {
 
 enum { Pidle = 0, Prunning = 1, Psyscall = 2, Pgcstop = 3, Pdead = 4 };
 
-/* Values of g->stackguard0 that are above any stack pointer. */
-#define STACK_PREEMPT ((uintptr_t)0xfffffffffffffade)
-#define STACK_FORCEMOVE ((uintptr_t)0xfffffffffffffeed)
+/* Values of g->stackguard0 that are above any stack pointer, for a signed
+ * comparison too: that is how clang asks whether the stack has room for an
+ * alloca. */
+#define STACK_PREEMPT ((uintptr_t)0x7ffffffffffffade)
+#define STACK_FORCEMOVE ((uintptr_t)0x7ffffffffffffeed)
 
 #define WAIT_REASONS(X)                                                        \
     X(NONE, "")                                                                \
