@@ -147,7 +147,7 @@ FUNC goroutine_entry
 ENDFUNC goroutine_entry
 
 /* void mstart_call(struct m *mp, void (*fn)(void)); MAIN_SP comes from C. */
-FUNC mstart_call
+FUNC asm_mstart_call
         PUSH_CALLEE_SAVED
         .cfi_adjust_cfa_offset 48
         subq    $8, %rsp
@@ -156,16 +156,18 @@ FUNC mstart_call
         movq    %rsp, G_SCHED_SP(%rax)
         call    *%rsi
         ud2
-ENDFUNC mstart_call
+ENDFUNC asm_mstart_call
+WEAK_ALIAS mstart_call, asm_mstart_call
 
 /* void mstart_return(struct m *mp): as if mstart_call returned. */
-FUNC mstart_return
+FUNC asm_mstart_return
         movq    M_G0(%rdi), %rax
         movq    G_SCHED_SP(%rax), %rsp
         addq    $8, %rsp
         POP_CALLEE_SAVED
         ret
-ENDFUNC mstart_return
+ENDFUNC asm_mstart_return
+WEAK_ALIAS mstart_return, asm_mstart_return
 
 /* The compiler's prologues come here when the stack pointer is below the guard
  * slot, just after the call of the function that wants to run:

@@ -195,12 +195,6 @@ struct g *newproc(tarn_fn fn, void *arg, const struct tarn_go_attr *attr,
     return a.out;
 }
 
-struct start_pair {
-    tarn_fn fn;
-    void *arg;
-};
-/* From goroutine_entry, on the new goroutine's stack. */
-struct start_pair goroutine_begin(void);
 struct start_pair goroutine_begin(void)
 {
     struct g *gp = getg();
@@ -208,6 +202,9 @@ struct start_pair goroutine_begin(void)
                             __atomic_load_n(&gp->entry_arg, __ATOMIC_RELAXED) };
     /* From here on the argument lives as long as the function keeps it. */
     __atomic_store_n(&gp->entry_arg, NULL, __ATOMIC_RELAXED);
+#if TARN_FIBERS
+    s = fiber_begin(s);
+#endif
     return s;
 }
 
@@ -225,6 +222,9 @@ void gdestroy(struct g *gp)
     atomic_store_explicit(&gp->preemptStop, false, memory_order_relaxed);
     gp->param = NULL;
     ASSERT(gp->waiting == NULL);
+#if TARN_FIBERS
+    fiber_end(gp);
+#endif
     gfput(mp->p, gp);
 }
 

@@ -50,6 +50,9 @@ static void minit(struct m *mp)
     mp->tls_guard = guard_slot();
     atomic_store(mp->tls_guard, 0);
     setg(mp->g0);
+#if TARN_FIBERS
+    fiber_thread(mp);
+#endif
     /* Handlers of the host program must not run on goroutine stacks: those
      * that ask for an alternate stack get one. */
     stack_t ss, old;
@@ -228,7 +231,7 @@ struct main_args {
 
 /* On g0 of whichever M ran the end of the main goroutine; the world is stopped
  * and stays so. Sends the M that is the caller of tarn_main back there. */
-static void main_exit_m(struct g *gp)
+void main_exit_m(struct g *gp)
 {
     struct m *mp = getg()->m;
     gdestroy(gp);
@@ -265,7 +268,10 @@ static void main_exit_m(struct g *gp)
 void main_exit(void)
 {
     stopTheWorld();
+    /* Ms on their way to sleep look at it. */
+    lock(&sched.lock);
     sched.main_done = true;
+    unlock(&sched.lock);
     sched.maing = NULL;
     mcall(main_exit_m);
     __builtin_unreachable();
@@ -296,12 +302,16 @@ tarn_status sched_run(tarn_fn fn, void *arg)
 {
     struct main_args a = { fn, arg };
     minit(&m0);
+    lock(&sched.lock);
     sched.main_done = false;
     sched.started = true;
+    unlock(&sched.lock);
     m0.nextp = allp[0];
     m0.waitlock = &a;
     mstart_call(&m0, start_main);
+    lock(&sched.lock);
     sched.started = false;
+    unlock(&sched.lock);
     setg(NULL);
     atomic_store(guard_slot(), 0);
     return TARN_OK;
