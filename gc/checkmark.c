@@ -9,6 +9,10 @@
 
 #define MAX_REPORTS 20
 
+#if TARN_CHECKS >= 2
+_Atomic uint32_t gc_fault;
+#endif
+
 static struct {
     uintptr_t *stack;
     size_t n, cap;

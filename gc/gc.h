@@ -196,6 +196,26 @@ void gc_malloc_init(void); /* malloc.c */
 void checkmark_trace(struct tarn_tracer *t, uintptr_t p);
 void checkmark(void); /* world stopped, mark complete */
 
+/* Test instrument of debug builds: leaves one part of the mark undone, which
+ * checkmark must notice. */
+enum gc_fault {
+    GC_FAULT_NONE,
+    GC_FAULT_STACKS,   /* no stack is scanned */
+    GC_FAULT_TIMERS,   /* nor timers */
+    GC_FAULT_BARRIERED,/* nor barriered ranges */
+    GC_FAULT_RESCAN,   /* nor plain ranges in the last stop */
+    GC_FAULT_FLUSH,    /* what the barrier noted is lost */
+    GC_FAULT_BULK,     /* the barrier of bulk stores notes nothing */
+};
+#if TARN_CHECKS >= 2
+extern _Atomic uint32_t gc_fault;
+#define GC_FAULT(name)                                                         \
+    unlikely(atomic_load_explicit(&gc_fault, memory_order_relaxed) ==          \
+             GC_FAULT_##name)
+#else
+#define GC_FAULT(name) false
+#endif
+
 /* --- stats.c ------------------------------------------------------------------------- */
 
 enum stop_kind { STOP_OTHER, STOP_GC_START, STOP_GC_TERM };

@@ -167,7 +167,10 @@ static size_t describe(char *buf, size_t len)
 static char *goroutine_error_buffer(void)
 {
     struct g *gp = tarn_tls_g;
-    if (gp == NULL || gp->kind == STACK_SYSTEM)
+    /* On g0 in its service too. */
+    if (gp != NULL && gp->kind == STACK_SYSTEM)
+        gp = atomic_load_explicit(&gp->m->curg, memory_order_relaxed);
+    if (gp == NULL)
         return NULL;
     if (gp->error_text == NULL)
         gp->error_text = sys_alloc(ERROR_TEXT_SIZE);

@@ -38,7 +38,7 @@ static inline int scaled(int n)
     if (options.checkmark)
         by *= 2;
     if (options.delays != 0)
-        by *= 2;
+        by *= 4;
     return n / by > 1 ? n / by : 1;
 }
 
