@@ -26,9 +26,9 @@ static void note2(uintptr_t a, uintptr_t b)
     struct gcp *g = gcp_of(pp);
     if (unlikely(g->wbn + 2 > WBBUF_ENTRIES))
         wb_flush(pp);
-    if (heap_contains(a))
+    if (heap_markable(a))
         g->wb[g->wbn++] = a;
-    if (heap_contains(b))
+    if (heap_markable(b))
         g->wb[g->wbn++] = b;
 }
 

@@ -122,7 +122,6 @@ struct gcstate {
     struct hist pause, stopping, pause_start, pause_term, assist_hist;
     _Atomic uint32_t stop_kind;   /* what the stop under way is for */
     int64_t last_stop_ns[2];
-    bool alloc_slow;           /* every allocation takes the slow path */
 };
 extern struct gcstate gc;
 

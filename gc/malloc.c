@@ -32,7 +32,7 @@ static NOINLINE void *alloc_slow(uint32_t slot, size_t size)
     if (!may_allocate())
         return NULL;
     preempt_check();
-    if (unlikely(gc.alloc_slow)) {
+    if (unlikely(options.gcstress != 0)) {
         struct gcp *g = gcp_of(getg()->m->p);
         if (++g->allocs % (uint64_t)options.gcstress == 0) {
             gc_request();
@@ -85,7 +85,7 @@ static void *alloc_large(size_t n, enum layout layout, tarn_type *type)
 ALWAYS_INLINE void *alloc_slot(uint32_t slot, size_t size)
 {
     struct g *gp = getg();
-    if (unlikely(gp == NULL || gp->kind == STACK_SYSTEM || gc.alloc_slow))
+    if (unlikely(gp == NULL || gp->kind == STACK_SYSTEM || options.gcstress != 0))
         return alloc_slow(slot, size);
     struct p *pp = atomic_load_explicit(&gp->m->p, memory_order_relaxed);
     uintptr_t p = mcache_alloc(&pp->mcache, slot);
