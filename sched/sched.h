@@ -269,7 +269,7 @@ struct schedt {
     _Atomic int64_t ngoroutines; /* user ones, not dead */
     struct g *gfree[2];          /* dead Gs; RANK_GFREE */
     struct mutex gfreelock;
-    uint32_t ngfree[2];
+    _Atomic uint32_t ngfree[2];  /* may be read without the lock, as a hint */
     struct m *timer_sleeper;     /* the idle M that wakes for the next timer */
     int64_t timer_sleep_until;
 
