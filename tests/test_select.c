@@ -1,5 +1,6 @@
 /* Select: semantics, fairness, both ends of one channel, thousands of cases,
  * conservation of tokens under stress. */
+#include "base/fail.h"
 #include "suite.h"
 
 static uint64_t seed_for(uint64_t i)
@@ -283,6 +284,24 @@ static void test_many_ready(void)
     CHECK_EQ(tarn_select(cas, N, true), -1);
     CHECK_ST(tarn_chan_send(c, &v), TARN_OK);
     CHECK_GE(tarn_select(cas, N, false), 0);
+    CHECK_EQ(tarn_chan_len(c), 0u);
+}
+
+static void test_no_memory(void)
+{
+    struct tarn_select_case cas[100];
+    tarn_chan *c = new_chan(8, 1);
+    uint64_t v = 1;
+    for (int i = 0; i < 100; i++)
+        cas[i] = recv_case(c, &v);
+    CHECK_ST(tarn_chan_send(c, &v), TARN_OK);
+    fail_inject(FAIL_MALLOC, 0, 1);
+    int k = tarn_select(cas, 100, false);
+    fail_reset();
+    CHECK_EQ(k, -2);
+    CHECK_STR(tarn_last_error(), "memory");
+    CHECK_EQ(tarn_chan_len(c), 1u);
+    CHECK_GE(tarn_select(cas, 100, false), 0);
     CHECK_EQ(tarn_chan_len(c), 0u);
 }
 
@@ -682,6 +701,7 @@ static void body(void)
     RUN(test_fairness);
     RUN(test_self_select);
     RUN(test_many_ready);
+    RUN(test_no_memory);
     RUN(test_many_blocked);
     RUN(test_stress);
     RUN(test_tokens);

@@ -1,5 +1,6 @@
 /* Sleep and timers. What a clock can promise is "not before": no test here
  * fails because something came late. */
+#include "base/fail.h"
 #include "suite.h"
 
 #define MS INT64_C(1000000)
@@ -371,6 +372,79 @@ static void test_timers_during_gc(void)
     }
 }
 
+/* --- no memory ----------------------------------------------------------- */
+
+static void timers_without_memory(void *arg)
+{
+    (void)arg;
+    /* The first ones make room in the managed heap for the others. */
+    for (int i = 0; i < 50; i++) {
+        if (i == 10)
+            fail_inject(FAIL_MALLOC, 0, -1);
+        start_timer(3600 * 1000 * MS, must_not_fire, NULL);
+    }
+    printf("came through\n");
+}
+
+static void sleep_without_memory(void *arg)
+{
+    (void)arg;
+    fail_inject(FAIL_MALLOC, 0, -1);
+    tarn_sleep(MS);
+    printf("came through\n");
+}
+
+static void set_flag(void *arg)
+{
+    ADD(*(uint64_t *)arg, 1);
+}
+
+/* A timer whose goroutine cannot be made when it is due tries again. */
+static void fire_without_memory(void *arg)
+{
+    (void)arg;
+    uint64_t *flag = new_shared(sizeof *flag);
+    start_timer(MS, set_flag, flag);
+    fail_inject(FAIL_MALLOC, 0, -1);
+    int64_t until = tarn_now() + 10 * MS;
+    while (tarn_now() < until)
+        tarn_yield();
+    CHECK_EQ(LOAD(*flag), 0u);
+    fail_reset();
+    while (LOAD(*flag) == 0)
+        tarn_yield();
+    printf("fired after all\n");
+}
+
+static void fire_without_memory_child(void)
+{
+    suite_child_fn = fire_without_memory;
+    suite_child_main();
+}
+
+static void child_timers_without_memory(void)
+{
+    suite_child_fn = timers_without_memory;
+    suite_child_main();
+}
+
+static void child_sleep_without_memory(void)
+{
+    suite_child_fn = sleep_without_memory;
+    suite_child_main();
+}
+
+static void test_no_memory(void)
+{
+    static char out[65536];
+    suite_child_procs = 1;
+    CHECK_THROWS(child_timers_without_memory, NULL, "timers: no memory");
+    CHECK_THROWS(child_sleep_without_memory, NULL, "tarn_sleep: no memory");
+    int st = harness_child(fire_without_memory_child, NULL, out, sizeof out);
+    CHECK_STR(out, "fired after all");
+    CHECK(WIFEXITED(st));
+}
+
 static void body(void)
 {
     RUN(test_sleep_lower_bound);
@@ -390,6 +464,7 @@ int main(int argc, char **argv)
 {
     harness_init(argc, argv);
     RUN(test_off_goroutine);
+    RUN(test_no_memory);
     suite_run(body, 1);
     suite_run(body, 4);
     suite_run(body, 16);
