@@ -236,7 +236,7 @@ struct sleeper {
 static struct {
     struct mutex lock;
     struct sleeper *free;
-} sleepers = { .lock = MUTEX_INIT(LEAF) };
+} sleepers = {.lock = MUTEX_INIT(LEAF)};
 
 static void new_sleeper(void *arg)
 {

@@ -25,8 +25,8 @@ static void test_off_goroutine(void)
 
 static void test_sleep_lower_bound(void)
 {
-    static const int64_t ns[] = { INT64_MIN, -1, 0,      1,     1000,
-                                  100000,    MS, 5 * MS, 20 * MS };
+    static const int64_t ns[] = {INT64_MIN, -1, 0,      1,      1000,
+                                 100000,    MS, 5 * MS, 20 * MS};
     for (size_t i = 0; i < sizeof ns / sizeof ns[0]; i++) {
         int64_t before = tarn_now();
         tarn_sleep(ns[i]);
@@ -131,7 +131,7 @@ static tarn_timer *start_timer(int64_t ns, tarn_fn fn, void *arg)
 
 static void test_timer_fires(void)
 {
-    static const int64_t ns[] = { INT64_MIN, -5, 0, 1, 1000, MS, 10 * MS };
+    static const int64_t ns[] = {INT64_MIN, -5, 0, 1, 1000, MS, 10 * MS};
     CHECK(tarn_timer_start(MS, NULL, NULL) == NULL);
     CHECK_STR(tarn_last_error(), "fn");
     for (size_t i = 0; i < sizeof ns / sizeof ns[0]; i++) {
@@ -155,7 +155,7 @@ static void must_not_fire(void *arg)
 
 static void test_timer_stop(void)
 {
-    static const int64_t ns[] = { 3600 * 1000 * MS, INT64_MAX };
+    static const int64_t ns[] = {3600 * 1000 * MS, INT64_MAX};
     for (int i = 0; i < 2; i++) {
         tarn_timer *t = start_timer(ns[i], must_not_fire, NULL);
         CHECK(tarn_timer_stop(t));
@@ -204,7 +204,7 @@ static void test_timer_many(void)
     }
     for (int i = 0; i < ORDER_N; i++)
         CHECK_ST(tarn_chan_recv(o->c, NULL), TARN_OK);
-    bool seen[ORDER_N + 1] = { false };
+    bool seen[ORDER_N + 1] = {false};
     for (int i = 0; i < ORDER_N; i++) {
         CHECK(o->rank[i] >= 1 && o->rank[i] <= ORDER_N && !seen[o->rank[i]]);
         seen[o->rank[i]] = true;
@@ -226,8 +226,8 @@ static void heap_arm(void *arg)
     struct heap_test *h = arg;
     uint64_t rng = seed_for(10 + tarn_self()), i;
     while ((i = ADD(h->next, 1) - 1) < HEAP_N) {
-        int64_t ns = 3600 * 1000 * MS +
-                     (int64_t)(harness_rand(&rng) % 100) * MS;
+        int64_t ns =
+            3600 * 1000 * MS + (int64_t)(harness_rand(&rng) % 100) * MS;
         SET(h->t[i], start_timer(ns, must_not_fire, NULL));
         if (harness_rand(&rng) % 8 == 0)
             tarn_yield();
@@ -285,8 +285,8 @@ static void test_timer_stop_race(void)
     uint64_t rng = seed_for(3);
     for (int i = 0; i < N; i++) {
         tarn_waitgroup_add(&r->all, 1);
-        tarn_timer *t = start_timer((int64_t)(harness_rand(&rng) % 40000),
-                                    race_fire, r);
+        tarn_timer *t =
+            start_timer((int64_t)(harness_rand(&rng) % 40000), race_fire, r);
         int64_t until = tarn_now() + (int64_t)(harness_rand(&rng) % 40000);
         while (tarn_now() < until)
             tarn_yield();
