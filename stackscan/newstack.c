@@ -87,6 +87,9 @@ bool copystack(struct g *gp, size_t newsize)
             s->elem = (char *)s->elem + delta;
     gp->stack = new;
     gp->sched_sp = sp;
+    /* The next goroutine need not inherit what only this one needed. */
+    if (newsize > STACK_MIN << (STACK_ORDERS - 1))
+        gp->default_stack = false;
     if (gp->stackguard1 != STACK_FORCEMOVE)
         gp->stackguard1 = new.lo + stack_guard;
     delay_point("copystack: guard");
