@@ -249,9 +249,21 @@ void tarn_trace(tarn_tracer *tracer, const void *pointer)
         put(tracer->w, (uintptr_t)pointer & ~SLICE_TAG);
 }
 
+/* A word of an object that the program may be writing to: without the barrier
+ * where the object is new, or no pointer at all where it is conservative. So
+ * ThreadSanitizer is not to look. */
+#if TARN_TSAN
+NO_SANITIZE static NOINLINE uintptr_t load_word(uintptr_t slot)
+#else
+ALWAYS_INLINE uintptr_t load_word(uintptr_t slot)
+#endif
+{
+    return __atomic_load_n((const uintptr_t *)slot, __ATOMIC_RELAXED);
+}
+
 ALWAYS_INLINE void visit(struct gcwork *w, uintptr_t slot)
 {
-    uintptr_t v = __atomic_load_n((const uintptr_t *)slot, __ATOMIC_RELAXED);
+    uintptr_t v = load_word(slot);
     /* An odd pointer is as good without its last bit, which is ours. */
     if (heap_markable(v))
         put(w, v & ~SLICE_TAG);

@@ -62,7 +62,7 @@ static void gfput(struct p *pp, struct g *gp)
         pp->ngfree[k]--;
         gp->schedlink = sched.gfree[k];
         sched.gfree[k] = gp;
-        sched.ngfree[k]++;
+        atomic_fetch_add_explicit(&sched.ngfree[k], 1, memory_order_relaxed);
     }
     unlock(&sched.gfreelock);
 }
@@ -71,13 +71,13 @@ static struct g *gfget(struct p *pp, enum stack_kind kind)
 {
     int k = kind_index(kind);
     if (pp->gfree[k] == NULL &&
-        __atomic_load_n(&sched.ngfree[k], __ATOMIC_RELAXED) != 0) {
+        atomic_load_explicit(&sched.ngfree[k], memory_order_relaxed) != 0) {
         lock(&sched.gfreelock);
         while (pp->ngfree[k] < GFREE_LOCAL_MAX / 2 && sched.gfree[k] != NULL) {
             struct g *gp = sched.gfree[k];
             sched.gfree[k] = gp->schedlink;
-            __atomic_store_n(&sched.ngfree[k], sched.ngfree[k] - 1,
-                             __ATOMIC_RELAXED);
+            atomic_fetch_sub_explicit(&sched.ngfree[k], 1,
+                                      memory_order_relaxed);
             gp->schedlink = pp->gfree[k];
             pp->gfree[k] = gp;
             pp->ngfree[k]++;

@@ -13,6 +13,8 @@ __thread struct g *tarn_tls_g
 
 /* 0: SSE, 1: AVX, 2: AVX-512: which argument registers __morestack saves. */
 uint32_t tarn_vector_level __attribute__((visibility("hidden")));
+/* Not 0: dead registers are wiped when a goroutine goes on. */
+uint32_t tarn_scrub_registers __attribute__((visibility("hidden")));
 
 _Static_assert(offsetof(struct g, sched_sp) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct g, stackguard0) == 8, "asm_amd64.S");
@@ -206,6 +208,7 @@ bool sched_init(uint32_t procs)
     tarn_vector_level = __builtin_cpu_supports("avx512f") ? 2
                         : __builtin_cpu_supports("avx")   ? 1
                                                           : 0;
+    tarn_scrub_registers = options.checkmark != 0;
     procs_init(procs);
     m_init(&m0);
     sched.mnext = 1;

@@ -66,9 +66,11 @@ enum {
 
 enum { Pidle = 0, Prunning = 1, Psyscall = 2, Pgcstop = 3, Pdead = 4 };
 
-/* Values of g->stackguard0 that are above any stack pointer. */
-#define STACK_PREEMPT ((uintptr_t)0xfffffffffffffade)
-#define STACK_FORCEMOVE ((uintptr_t)0xfffffffffffffeed)
+/* Values of g->stackguard0 that are above any stack pointer, for a signed
+ * comparison too: that is how clang asks whether the stack has room for an
+ * alloca. */
+#define STACK_PREEMPT ((uintptr_t)0x7ffffffffffffade)
+#define STACK_FORCEMOVE ((uintptr_t)0x7ffffffffffffeed)
 
 #define WAIT_REASONS(X)                                                        \
     X(NONE, "")                                                                \
@@ -267,7 +269,7 @@ struct schedt {
     _Atomic int64_t ngoroutines; /* user ones, not dead */
     struct g *gfree[2];          /* dead Gs; RANK_GFREE */
     struct mutex gfreelock;
-    uint32_t ngfree[2];
+    _Atomic uint32_t ngfree[2];  /* may be read without the lock, as a hint */
     struct m *timer_sleeper;     /* the idle M that wakes for the next timer */
     int64_t timer_sleep_until;
 

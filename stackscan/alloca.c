@@ -34,25 +34,36 @@ static void drop_above(struct blocks *bs, uintptr_t sp)
     }
 }
 
-static void see_range(uintptr_t lo, uintptr_t hi, void *arg)
+/* Marks the blocks that words of [lo, hi) point to; all blocks lie in
+ * [min, max]. */
+static void see_range(struct blocks *bs, uintptr_t lo, uintptr_t hi,
+                      uintptr_t min, uintptr_t max)
 {
-    struct blocks *bs = arg;
     for (const uintptr_t *w = (const uintptr_t *)lo; w < (const uintptr_t *)hi;
-         w++)
+         w++) {
+        if (*w - min > max - min)
+            continue;
         for (uint32_t i = 0; i < bs->n; i++)
             if (*w - bs->b[i].base <= bs->b[i].size)
                 bs->b[i].seen = true;
+    }
 }
 
 static void drop_unreferenced(struct g *gp, struct blocks *bs)
 {
-    for (uint32_t i = 0; i < bs->n; i++)
+    uintptr_t min = UINTPTR_MAX, max = 0;
+    for (uint32_t i = 0; i < bs->n; i++) {
         bs->b[i].seen = false;
-    see_range(gp->sched_sp, gp->stack.hi, bs);
+        if (bs->b[i].base < min)
+            min = bs->b[i].base;
+        if (bs->b[i].base + bs->b[i].size > max)
+            max = bs->b[i].base + bs->b[i].size;
+    }
+    see_range(bs, gp->sched_sp, gp->stack.hi, min, max);
     /* What blocks point to counts too; to a fixed point would free a little
      * more, and cost more than it is worth. */
     for (uint32_t i = 0; i < bs->n; i++)
-        see_range(bs->b[i].base, bs->b[i].base + bs->b[i].size, bs);
+        see_range(bs, bs->b[i].base, bs->b[i].base + bs->b[i].size, min, max);
     uint32_t to = 0;
     for (uint32_t i = 0; i < bs->n; i++) {
         if (bs->b[i].seen) {

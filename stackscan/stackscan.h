@@ -21,8 +21,9 @@
  *     Gcopystack, with every register of the G in [sched_sp, hi).
  *  2. After a move no word in [sched_sp, hi), in an alloca block of the G or in
  *     its wait records has a value in [old.lo, old.hi].
- *  3. Sizes of copying stacks are powers of two; hi is a multiple of 64, and so
- *     is the distance of every move: realigned frames stay aligned.
+ *  3. Sizes of copying stacks are powers of two; hi is a multiple of STACK_MIN,
+ *     and so is the distance of every move: realigned frames stay aligned, and
+ *     a move changes no value of less than 17 bits.
  *  4. At most STACK_GUARD bytes below the guard are used between two checks.
  *  5. Whoever holds a G by suspendG owns its stack alone until resumeG, and
  *     readies it exactly if suspendG said stopped.
@@ -43,7 +44,13 @@
 #else
 #define STACK_GUARD ((size_t)8 << 10)
 #endif
-#define STACK_MIN ((size_t)32 << 10)
+/* Stacks start at multiples of it, so that no move changes the low 16 bits of
+ * an address. It must be so: a char, a short or the exponent of a long double
+ * that was written over the low bytes of a dead pointer makes, with what the
+ * padding beside it still holds of that pointer, a word that looks like one,
+ * and copystack adds the distance to it. (The memory of a stack is committed
+ * as it is touched: a larger smallest size costs address space.) */
+#define STACK_MIN ((size_t)64 << 10)
 #define STACK_ORDERS 4 /* STACK_MIN << 0..3 are cached */
 /* Extra room where the linker did not mark callers of unchecked code. */
 #define STACK_UNMARKED_ROOM ((size_t)32 << 10)

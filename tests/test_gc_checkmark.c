@@ -357,6 +357,10 @@ static void test_collector_faults(void)
     fault(GC_FAULT_BULK, move_child, move_copy, "type black_holder)");
     fault(GC_FAULT_RESCAN, move_child, move_to_global, "in data segment");
 #else
+    (void)fault;
+    (void)fault_stack_child;
+    (void)fault_timer_child;
+    (void)fault_range_child;
     SKIP("faults are in debug builds only");
 #endif
 }

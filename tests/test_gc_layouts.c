@@ -3,7 +3,7 @@
  * layout calls a pointer counts as one, and memory always comes back zeroed. */
 #include "gcsuite.h"
 
-/* --- the layouts ------------------------------------------------------------ */
+/* --- the layouts --------------------------------------------------------- */
 
 /* A kind of object: n words that hold pointers, at word(i), written by put and
  * read by get. */
@@ -150,7 +150,7 @@ static void *get(const struct kind *k, void *obj, uint32_t i)
     return k->traced ? (w ? reveal(w) : NULL) : (void *)(uintptr_t)w;
 }
 
-/* --- leaves ------------------------------------------------------------------ */
+/* --- leaves -------------------------------------------------------------- */
 
 #define LEAF_WORDS 5
 
@@ -179,7 +179,7 @@ static void check_leaf(void *obj, uint64_t id)
         CHECK_EQ(p[i], stamp(id, i));
 }
 
-/* --- reachable ---------------------------------------------------------------- */
+/* --- reachable ----------------------------------------------------------- */
 
 /* Which slots of a kind a test uses: all of a small one, samples of a large. */
 static uint32_t step_of(const struct kind *k)
@@ -265,7 +265,7 @@ static void test_nested(void)
     free(slot);
 }
 
-/* --- unreachable --------------------------------------------------------------- */
+/* --- unreachable --------------------------------------------------------- */
 
 __attribute__((noinline)) static void make_dead(const struct kind *k,
                                                 uint64_t *hidden, int n)
@@ -342,7 +342,7 @@ static void test_not_pointers(void)
     }
 }
 
-/* --- interior pointers --------------------------------------------------------- */
+/* --- interior pointers --------------------------------------------------- */
 
 __attribute__((noinline)) static void *interior(uint64_t id, size_t off)
 {
@@ -382,7 +382,7 @@ static void test_interior(void)
     }
 }
 
-/* --- zeroes ----------------------------------------------------------------------- */
+/* --- zeroes -------------------------------------------------------------- */
 
 static void check_zero(const uint64_t *w, size_t bytes)
 {

@@ -48,7 +48,7 @@ static uint32_t *shadow_of(uintptr_t p)
     return &shadow[(p - heap.lo) / GRANULE];
 }
 
-/* --- contents ------------------------------------------------------------- */
+/* --- contents ------------------------------------------------------------ */
 
 static void fill(const struct object *o)
 {
@@ -130,7 +130,7 @@ static void check_random_address(void)
         check_lookup(&obj[who - 1], p);
 }
 
-/* --- allocation ----------------------------------------------------------- */
+/* --- allocation ---------------------------------------------------------- */
 
 static void check_everything(void);
 
@@ -235,7 +235,7 @@ static bool allocate(void)
     return true;
 }
 
-/* --- collections ---------------------------------------------------------- */
+/* --- collections --------------------------------------------------------- */
 
 static void mark_start(void)
 {
@@ -388,7 +388,7 @@ static void setup(size_t heap_size)
     CHECK(shadow != NULL && dead != NULL);
 }
 
-/* --- tests ---------------------------------------------------------------- */
+/* --- tests --------------------------------------------------------------- */
 
 static void test_fuzz(void)
 {

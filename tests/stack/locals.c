@@ -604,6 +604,46 @@ static uint64_t case_large_first(uint64_t seed)
     return large_300k(&seed, 0, seed);
 }
 
+/* The low bytes of a dead pointer are overwritten by a smaller value: together
+ * with the rest of it, left in the padding, they look like a pointer. */
+union reused {
+    uint64_t *p;
+    uint8_t u8;
+    uint16_t u16;
+    long double ld;
+    struct {
+        uint64_t mantissa;
+        uint64_t *p;
+    } parts;
+};
+
+NI static uint64_t reuse(uint64_t x, int depth)
+{
+    uint64_t local = x;
+    union reused a, b, c, *pa = &a, *pb = &b, *pc = &c;
+    a.p = &local;
+    b.p = &local;
+    c.parts.p = &local;
+    OPAQUE(pa);
+    OPAQUE(pb);
+    OPAQUE(pc);
+    pa->u8 = (uint8_t)x;
+    pb->u16 = (uint16_t)x;
+    pc->ld = (long double)depth;
+    OPAQUE(x);
+    uint64_t h = depth > 0 ? reuse(touch(x), depth - 1) : x;
+    OPAQUE(x);
+    CHECK_EQ(pa->u8, (uint8_t)x);
+    CHECK_EQ(pb->u16, (uint16_t)x);
+    CHECK(pc->ld == (long double)depth);
+    return mix(h, local);
+}
+
+static uint64_t case_reuse(uint64_t seed)
+{
+    return reuse(seed, 60);
+}
+
 /* Channel operands on the stack, of both sides, while others run. */
 static tarn_chan *volatile ping, *volatile pong;
 
@@ -666,6 +706,7 @@ int main(int argc, char **argv)
 #endif
         CASE(case_pressure),      CASE(case_interpreter), CASE(case_libc),
         CASE(case_large),         CASE(case_large_first), CASE(case_channels),
+        CASE(case_reuse),
     };
     return stack_case_main(argc, argv, cases, ARRAY_N(cases));
 }
