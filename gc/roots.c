@@ -83,18 +83,21 @@ static int add_segments(struct dl_phdr_info *info, size_t size, void *vlist)
     return 0;
 }
 
-void gc_roots_init(void)
+bool gc_roots_init(void)
 {
     mutex_init(&gc.rootlock, RANK_ROOTS);
-    gc_roots_refresh_segments();
+    return gc_roots_refresh_segments();
 }
 
-void gc_roots_refresh_segments(void)
+bool gc_roots_refresh_segments(void)
 {
     struct seg_list l = { 0 };
     dl_iterate_phdr(add_segments, &l);
-    if (l.failed)
-        throw("out of memory for the list of data segments");
+    if (l.failed) {
+        set_error("out of memory for the list of data segments");
+        sys_free(l.r);
+        return false;
+    }
     lock(&gc.rootlock);
     struct root_range *old = gc.segments;
     gc.segments = l.r;
@@ -102,6 +105,7 @@ void gc_roots_refresh_segments(void)
     gc.cap_segments = l.cap;
     unlock(&gc.rootlock);
     sys_free(old);
+    return true;
 }
 
 void gc_scan_plain_roots(struct gcwork *w)
