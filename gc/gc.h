@@ -73,6 +73,8 @@ struct gcp { /* p->gcdata */
 
 struct root_range {
     uintptr_t lo, hi;
+    bool late; /* barriered, and added by a thread that could not scan it: is
+                  treated as a plain one until its job of the next mark */
 };
 
 struct gcstate {
