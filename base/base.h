@@ -57,8 +57,15 @@
 
 /* For code that reads memory it does not own on purpose: conservative scans. */
 #define NO_SANITIZE                                                            \
-    __attribute__((no_sanitize_address, no_sanitize_thread,                    \
-                   no_sanitize_undefined))
+    __attribute__((no_sanitize("address", "thread", "undefined")))
+/* For code that changes stacks under the sanitizers' feet: not even a note that
+ * a function begins or ends. */
+#if defined(__clang__)
+#define NO_INSTRUMENT                                                          \
+    NO_SANITIZE __attribute__((disable_sanitizer_instrumentation))
+#else
+#define NO_INSTRUMENT NO_SANITIZE
+#endif
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define container_of(p, type, field)                                           \

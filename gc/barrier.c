@@ -13,6 +13,8 @@ void wb_flush(struct p *pp)
     struct gcp *g = gcp_of(pp);
     uint32_t n = g->wbn;
     g->wbn = 0;
+    if (GC_FAULT(FLUSH))
+        return;
     for (uint32_t i = 0; i < n; i++)
         gc_shade(&g->gcw, g->wb[i]);
 }
@@ -26,9 +28,9 @@ static void note2(uintptr_t a, uintptr_t b)
     struct gcp *g = gcp_of(pp);
     if (unlikely(g->wbn + 2 > WBBUF_ENTRIES))
         wb_flush(pp);
-    if (heap_contains(a))
+    if (heap_markable(a))
         g->wb[g->wbn++] = a;
-    if (heap_contains(b))
+    if (heap_markable(b))
         g->wb[g->wbn++] = b;
 }
 
@@ -70,7 +72,7 @@ void *tarn_swap(void *slot, const void *value)
 
 void gc_bulk_barrier(void *dst, const void *src, size_t n)
 {
-    if (!marking())
+    if (!marking() || GC_FAULT(BULK))
         return;
     uintptr_t d = ALIGN_UP((uintptr_t)dst, (uintptr_t)8);
     for (; d + 8 <= (uintptr_t)dst + n; d += 8)

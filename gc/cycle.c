@@ -478,7 +478,7 @@ void gc_init(void)
     mutex_init(&gc.buflock, RANK_WORKBUFS);
     gc_roots_init();
     gc_stats_init();
-    gc.alloc_slow = options.gcstress != 0;
+    gc_malloc_init();
     set_trigger();
 }
 

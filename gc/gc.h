@@ -122,7 +122,6 @@ struct gcstate {
     struct hist pause, stopping, pause_start, pause_term, assist_hist;
     _Atomic uint32_t stop_kind;   /* what the stop under way is for */
     int64_t last_stop_ns[2];
-    bool alloc_slow;           /* every allocation takes the slow path */
 };
 extern struct gcstate gc;
 
@@ -190,11 +189,32 @@ struct g *gc_worker_hook(struct p *pp, bool idle);
 void gc_allocated(size_t n);
 bool gc_request(void);  /* a cycle, soon; true: the driver was readied */
 void gc_maybe_done(void);
+void gc_malloc_init(void); /* malloc.c */
 
 /* --- checkmark.c -------------------------------------------------------------------- */
 
 void checkmark_trace(struct tarn_tracer *t, uintptr_t p);
 void checkmark(void); /* world stopped, mark complete */
+
+/* Test instrument of debug builds: leaves one part of the mark undone, which
+ * checkmark must notice. */
+enum gc_fault {
+    GC_FAULT_NONE,
+    GC_FAULT_STACKS,   /* no stack is scanned */
+    GC_FAULT_TIMERS,   /* nor timers */
+    GC_FAULT_BARRIERED,/* nor barriered ranges */
+    GC_FAULT_RESCAN,   /* nor plain ranges in the last stop */
+    GC_FAULT_FLUSH,    /* what the barrier noted is lost */
+    GC_FAULT_BULK,     /* the barrier of bulk stores notes nothing */
+};
+#if TARN_CHECKS >= 2
+extern _Atomic uint32_t gc_fault;
+#define GC_FAULT(name)                                                         \
+    unlikely(atomic_load_explicit(&gc_fault, memory_order_relaxed) ==          \
+             GC_FAULT_##name)
+#else
+#define GC_FAULT(name) false
+#endif
 
 /* --- stats.c ------------------------------------------------------------------------- */
 

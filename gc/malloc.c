@@ -3,6 +3,14 @@
 #include "base/options.h"
 #include "gc/gc.h"
 
+/* Options gcstress or checkmark: no fast path. */
+static bool always_slow;
+
+void gc_malloc_init(void)
+{
+    always_slow = options.gcstress != 0 || options.checkmark;
+}
+
 static bool may_allocate(void)
 {
     struct g *gp = getg();
@@ -27,34 +35,74 @@ static bool try_after_oom(int n, size_t size)
     return false;
 }
 
+/* An object out of the cache of this P, and how much a refill made allocatable
+ * for it. One step: nothing can move us to another P between. */
+struct taken {
+    uint32_t slot;
+    size_t large; /* != 0: a large object of that size instead */
+    enum layout layout;
+    tarn_type *type;
+    uintptr_t p;
+    size_t refilled;
+};
+
+static void take_here(void *vt)
+{
+    struct taken *t = vt;
+    struct m *mp = acquirem();
+    struct p *pp = mp->p;
+    if (t->large != 0) {
+        t->p = heap_alloc_large(t->large, t->layout, t->type);
+        t->refilled = t->large;
+    } else {
+        t->p = mcache_alloc(&pp->mcache, t->slot);
+        if (t->p == 0 &&
+            (t->refilled = mcache_refill(&pp->mcache, t->slot)) != 0)
+            t->p = mcache_alloc(&pp->mcache, t->slot);
+    }
+    releasem(mp);
+}
+
+/* The bounds of free runs are addresses of other objects, perhaps dead ones.
+ * Under checkmark they must not come to lie in dead words of a stack or in
+ * registers: keep them on g0. */
+static void take(struct taken *t)
+{
+    if (unlikely(options.checkmark))
+        systemstack(take_here, t);
+    else
+        take_here(t);
+}
+
 static NOINLINE void *alloc_slow(uint32_t slot, size_t size)
 {
     if (!may_allocate())
         return NULL;
     preempt_check();
-    if (unlikely(gc.alloc_slow)) {
+    if (unlikely(options.gcstress != 0)) {
         struct gcp *g = gcp_of(getg()->m->p);
         if (++g->allocs % (uint64_t)options.gcstress == 0) {
-            gc_request();
-            goyield();
+            /* Requests during a cycle coalesce; so that fast allocators do
+             * not outrun the collector, every eighth waits for a whole one. */
+            if (g->allocs / (uint64_t)options.gcstress % 8 == 0) {
+                tarn_gc();
+            } else {
+                gc_request();
+                goyield();
+            }
         }
     }
     for (int failed = 0;;) {
-        struct mcache *c = &getg()->m->p->mcache;
-        uintptr_t p = mcache_alloc(c, slot);
-        if (p != 0)
-            return (void *)p;
-        size_t n = mcache_refill(c, slot);
-        if (n == 0) {
+        struct taken t = { .slot = slot };
+        take(&t);
+        if (t.p == 0) {
             if (!try_after_oom(failed++, size))
                 return NULL;
             continue;
         }
-        /* Take ours before anything can move us to another P. */
-        p = mcache_alloc(c, slot);
-        DASSERT(p != 0);
-        void *volatile keep = (void *)p;
-        gc_allocated(n);
+        void *volatile keep = (void *)t.p;
+        if (t.refilled != 0)
+            gc_allocated(t.refilled);
         return keep;
     }
 }
@@ -69,11 +117,10 @@ static void *alloc_large(size_t n, enum layout layout, tarn_type *type)
     }
     preempt_check();
     for (int failed = 0;;) {
-        struct m *mp = acquirem();
-        uintptr_t p = heap_alloc_large(n, layout, type);
-        releasem(mp);
-        if (p != 0) {
-            void *volatile keep = (void *)p;
+        struct taken t = { .large = n, .layout = layout, .type = type };
+        take(&t);
+        if (t.p != 0) {
+            void *volatile keep = (void *)t.p;
             gc_allocated(n);
             return keep;
         }
@@ -85,7 +132,7 @@ static void *alloc_large(size_t n, enum layout layout, tarn_type *type)
 ALWAYS_INLINE void *alloc_slot(uint32_t slot, size_t size)
 {
     struct g *gp = getg();
-    if (unlikely(gp == NULL || gp->kind == STACK_SYSTEM || gc.alloc_slow))
+    if (unlikely(gp == NULL || gp->kind == STACK_SYSTEM || always_slow))
         return alloc_slow(slot, size);
     struct p *pp = atomic_load_explicit(&gp->m->p, memory_order_relaxed);
     uintptr_t p = mcache_alloc(&pp->mcache, slot);

@@ -205,7 +205,7 @@ ALWAYS_INLINE bool marked(uint8_t b, uint32_t color)
 
 void gc_shade(struct gcwork *w, uintptr_t p)
 {
-    if (!heap_contains(p))
+    if (!heap_markable(p))
         return;
     if ((p & (GRANULE - 1)) == 0) {
         uint8_t b = meta_load(heap_meta(p));
@@ -218,10 +218,7 @@ void gc_shade(struct gcwork *w, uintptr_t p)
 NO_SANITIZE void scan_conservative(uintptr_t lo, uintptr_t hi,
                                    struct gcwork *w, bool past_end)
 {
-    uintptr_t heap_lo = heap.lo,
-              heap_size = atomic_load_explicit(&heap.used_hi,
-                                               memory_order_acquire) -
-                          heap_lo;
+    uintptr_t heap_lo = heap.lo, heap_size = heap.mark_size;
     for (const uintptr_t *p = (const uintptr_t *)ALIGN_UP(lo, (uintptr_t)8);
          p + 1 <= (const uintptr_t *)hi; p++) {
         uintptr_t v = __atomic_load_n(p, __ATOMIC_RELAXED);
@@ -248,15 +245,27 @@ void tarn_trace(tarn_tracer *tracer, const void *pointer)
 {
     if (tracer->w == NULL)
         checkmark_trace(tracer, (uintptr_t)pointer);
-    else if (heap_contains((uintptr_t)pointer))
+    else if (heap_markable((uintptr_t)pointer))
         put(tracer->w, (uintptr_t)pointer & ~SLICE_TAG);
+}
+
+/* A word of an object that the program may be writing to: without the barrier
+ * where the object is new, or no pointer at all where it is conservative. So
+ * ThreadSanitizer is not to look. */
+#if TARN_TSAN
+NO_SANITIZE static NOINLINE uintptr_t load_word(uintptr_t slot)
+#else
+ALWAYS_INLINE uintptr_t load_word(uintptr_t slot)
+#endif
+{
+    return __atomic_load_n((const uintptr_t *)slot, __ATOMIC_RELAXED);
 }
 
 ALWAYS_INLINE void visit(struct gcwork *w, uintptr_t slot)
 {
-    uintptr_t v = __atomic_load_n((const uintptr_t *)slot, __ATOMIC_RELAXED);
+    uintptr_t v = load_word(slot);
     /* An odd pointer is as good without its last bit, which is ours. */
-    if (heap_contains(v))
+    if (heap_markable(v))
         put(w, v & ~SLICE_TAG);
 }
 

@@ -106,6 +106,8 @@ void gc_roots_refresh_segments(void)
 
 void gc_scan_plain_roots(struct gcwork *w)
 {
+    if (GC_FAULT(RESCAN) && atomic_load(&sched.gcwaiting))
+        return;
     lock(&gc.rootlock);
     for (size_t i = 0; i < gc.nsegments; i++)
         scan_conservative(gc.segments[i].lo, gc.segments[i].hi, w, false);
@@ -192,7 +194,7 @@ static void shade_timer(const void *p, void *arg)
 
 static void markroot_stack(struct gcwork *w, struct g *gp)
 {
-    if (gp->system || readgstatus(gp) == Gdead)
+    if (gp->system || readgstatus(gp) == Gdead || GC_FAULT(STACKS))
         return;
     struct suspendGState st = suspendG(gp);
     if (st.dead)
@@ -217,12 +219,13 @@ void markroot(struct gcwork *w, uint32_t job)
 {
     if (job == 0) {
         lock(&gc.rootlock);
-        for (size_t i = 0; i < gc.nbarriered; i++)
+        for (size_t i = 0; i < gc.nbarriered && !GC_FAULT(BARRIERED); i++)
             scan_conservative(gc.barriered[i].lo, gc.barriered[i].hi, w,
                               false);
         unlock(&gc.rootlock);
     } else if (job < gc.root_stacks) {
-        timers_each(allp[job - gc.root_timers], shade_timer, w);
+        if (!GC_FAULT(TIMERS))
+            timers_each(allp[job - gc.root_timers], shade_timer, w);
     } else {
         markroot_stack(w, allg_at(job - gc.root_stacks));
     }

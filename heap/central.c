@@ -16,14 +16,14 @@
 #include "base/vm.h"
 #include "heap/internal.h"
 
-/* How much memory a cache zeroes ahead of allocation: enough to be worth a call,
- * little enough to be in the first-level cache when it is used. */
+/* How much memory a cache zeroes ahead of allocation: enough to be worth a
+ * call, little enough to be in the first-level cache when it is used. */
 #define ZERO_AHEAD ((size_t)4096)
 /* How many spans that were full an allocator sweeps before it takes new pages:
  * a bound for its delay. */
 #define SWEEP_FULL_MAX 100
 
-/* --- lists ------------------------------------------------------------------- */
+/* --- lists ---------------------------------------------------------------- */
 
 /* Under the slot's lock. */
 static void list_push(struct span_list *l, struct mspan *s)
@@ -70,7 +70,7 @@ static void put(struct slot_info *si, struct span_list *l, struct mspan *s)
     unlock(&si->lock);
 }
 
-/* --- sweeping ---------------------------------------------------------------- */
+/* --- sweeping ------------------------------------------------------------- */
 
 static bool sweep_begin(void)
 {
@@ -100,6 +100,8 @@ void heap_flip_color(void)
     ASSERT(heap_sweep_done());
     uint32_t c = atomic_load_explicit(&heap.color, memory_order_relaxed);
     atomic_store_explicit(&heap.color, META_COLOR ^ c, memory_order_release);
+    heap.mark_size =
+        atomic_load_explicit(&heap.used_hi, memory_order_acquire) - heap.lo;
 }
 
 void heap_sweep_start(void)
@@ -190,7 +192,7 @@ static struct mspan *take_unswept(struct slot_info *si)
     return s;
 }
 
-/* --- caches ------------------------------------------------------------------ */
+/* --- caches --------------------------------------------------------------- */
 
 /* For verification: nothing else finds the caches. */
 static struct {
@@ -275,19 +277,14 @@ static size_t hand_out(struct mcache *c, struct mcache_entry *e,
     return n;
 }
 
-/* Finds the next run of free places behind s->freeindex. */
+/* Takes the next run of free places out of the span. */
 static bool next_run(struct mcache_entry *e, struct mspan *s)
 {
-    uint32_t i = s->freeindex, end;
-    if (i == 0 && s->live == 0) {
-        end = s->nelems; /* new, or swept and found empty */
-    } else {
-        i = span_next_free(s, i);
-        if (i == s->nelems)
-            return false;
-        end = span_next_used(s, i + 1);
-    }
-    s->freeindex = end;
+    uint32_t i = 0, end;
+    if (s->freeindex == 0 && s->live == 0)
+        s->freeindex = end = s->nelems; /* new, or swept and found empty */
+    else if (!span_take_run(s, &i, &end))
+        return false;
     e->ptr = e->end = s->base + i * s->elemsize;
     e->run_end = s->base + end * s->elemsize;
     return true;
@@ -319,6 +316,8 @@ static void entry_fill(struct mcache *c, uint32_t slot, struct mspan *s)
     e->span = s;
     e->size = (uint16_t)s->elemsize;
     e->startbits = s->startbits;
+    if (s->live > 0 || s->freeindex > 0)
+        span_find_free(s);
     if (!e->listed) {
         e->listed = true;
         e->next_used = c->used;
@@ -363,8 +362,6 @@ static size_t entry_flush(struct mcache *c, uint32_t slot)
     }
     if (e->ptr < e->run_end)
         s->freeindex = span_count(s, e->ptr - s->base);
-    else
-        s->freeindex = span_next_free(s, s->freeindex);
     struct slot_info *si = &heap.slots[slot];
     uint32_t i = swept_index();
     put(si, s->freeindex < s->nelems ? &si->partial[i] : &si->full[i], s);
@@ -389,7 +386,7 @@ void mcache_flush(struct mcache *c)
     c->live_pending = c->alloc_bytes = c->alloc_objects = 0;
 }
 
-/* --- large objects ----------------------------------------------------------- */
+/* --- large objects -------------------------------------------------------- */
 
 /* Large garbage first, at least as many pages as are needed now. */
 static void sweep_large(size_t npages)

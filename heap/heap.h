@@ -56,9 +56,9 @@
  *     i = (sweepgen/2)%2 hold swept spans, the other ones unswept.
  *
  * Locks: RANK_TYPES (type table, new slots), RANK_CENTRAL (one per slot),
- * RANK_PAGES (page allocator, free span structs), RANK_LEAF (list of mcaches). mcaches have no
- * lock: only the M that holds the P touches its entries, or anyone while the
- * world is stopped.
+ * RANK_PAGES (page allocator, free span structs), RANK_LEAF (list of mcaches).
+ * mcaches have no lock: only the M that holds the P touches its entries, or
+ * anyone while the world is stopped.
  */
 #ifndef TARN_HEAP_HEAP_H_
 #define TARN_HEAP_HEAP_H_
@@ -132,8 +132,11 @@ struct mspan {
     _Atomic uint32_t sweepgen;
     uint32_t live;        /* objects counted by the last sweep; dirty pages of
                              a free run */
-    uint32_t freeindex;   /* places below are not free since the last sweep */
+    uint32_t freeindex;   /* places below are not free since the last sweep, or
+                             in a cache's hands */
     uint32_t hook;        /* for specials (finalizers, weak): 0 = none */
+    uint64_t freemask;    /* in a cache: which places of freeindex's block of 64
+                             are free and not handed out */
 } CACHE_ALIGNED;
 
 struct span_list {
@@ -187,6 +190,9 @@ struct heap {
                                  (like the arena) only up to used_hi */
     struct mspan *_Atomic *pages; /* biased: pages[addr >> PAGE_SHIFT]; can be
                                      read for all of the reservation */
+    uintptr_t mark_size;      /* white objects lie within lo .. lo + mark_size:
+                                 what is allocated behind it during a mark is
+                                 black. Set by heap_flip_color. */
     _Atomic uint32_t color;   /* 1 or 2 */
     _Atomic uint32_t sweepgen;
     struct slot_info *slots;  /* MAX_SLOTS reserved */
@@ -222,6 +228,11 @@ ALWAYS_INLINE uint8_t *heap_meta(uintptr_t p)
 ALWAYS_INLINE bool heap_contains(uintptr_t p)
 {
     return p - heap.lo < heap.hi - heap.lo;
+}
+/* Can p point to a white object of this mark? If so its meta byte can be read. */
+ALWAYS_INLINE bool heap_markable(uintptr_t p)
+{
+    return p - heap.lo < heap.mark_size;
 }
 ALWAYS_INLINE struct mspan *heap_span_of(uintptr_t p) /* heap_contains(p) */
 {
@@ -283,7 +294,7 @@ ALWAYS_INLINE bool heap_find_inline(uintptr_t p, struct objinfo *o,
     return true;
 }
 
-/* --- allocation: by the holder of the cache, not preemptible ------------- */
+/* --- allocation: by the holder of the cache, not preemptible -------------- */
 
 bool mcache_init(struct mcache *c);
 void mcache_destroy(struct mcache *c); /* flushes it first */

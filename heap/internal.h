@@ -14,7 +14,7 @@ ALWAYS_INLINE uint32_t span_state(struct mspan *s)
     return atomic_load_explicit(&s->state, memory_order_acquire);
 }
 
-/* --- pages.c ---------------------------------------------------------------- */
+/* --- pages.c -------------------------------------------------------------- */
 
 /* The side array of page states. A page in use keeps the state it had when it
  * was free: the owner may ask whether it got zero memory. */
@@ -37,20 +37,22 @@ void pages_zero_dirty(struct mspan *s, size_t n);
 uintptr_t pages_end(void);
 void pages_verify(void);
 
-/* --- types.c ---------------------------------------------------------------- */
+/* --- types.c -------------------------------------------------------------- */
 
 /* Reserves the slot table and makes the built-in slots, once. */
 bool slots_init(void);
 
-/* --- span.c ----------------------------------------------------------------- */
+/* --- span.c --------------------------------------------------------------- */
 
 /* The static meta byte of granule g of each place of a slot. */
 uint8_t slot_static_meta(const struct slot_info *si, size_t g);
 /* Makes fresh pages a span of the slot and publishes it. */
 void span_setup(struct mspan *s, uint32_t slot);
-/* First place >= i that is free, or that is not; nelems if none. */
-uint32_t span_next_free(const struct mspan *s, uint32_t i);
-uint32_t span_next_used(const struct mspan *s, uint32_t i);
+/* Moves s->freeindex on to a free place, or to nelems; fills s->freemask. */
+void span_find_free(struct mspan *s);
+/* After span_find_free: the free places [*from, *to) from s->freeindex on,
+ * which moves on to the next free place behind them. False if there are none. */
+bool span_take_run(struct mspan *s, uint32_t *from, uint32_t *to);
 /* Clears the garbage of an unswept span that the caller has taken off its list,
  * and counts it: s->live says what is left. */
 void span_sweep(struct mspan *s);
@@ -61,7 +63,7 @@ ALWAYS_INLINE uint32_t span_count(const struct mspan *s, size_t bytes)
     return (uint32_t)((bytes * (uint64_t)s->divmagic) >> 32);
 }
 
-/* --- central.c -------------------------------------------------------------- */
+/* --- central.c ------------------------------------------------------------ */
 
 /* Which of the lists hold swept spans; the others are at [!swept_index()]. */
 ALWAYS_INLINE uint32_t swept_index(void)

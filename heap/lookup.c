@@ -24,8 +24,8 @@ static bool reserve(size_t n)
     char *pages = vm_reserve(pages_size, OS_PAGE);
     char *states = vm_reserve(states_size, OS_PAGE);
     /* The page map is read for any word that looks like a pointer into the
-     * arena, so all of it must be readable from the start. Untouched parts of it
-     * cost nothing. */
+     * arena, so all of it must be readable from the start. Untouched parts cost
+     * nothing. */
     if (arena != NULL && meta != NULL && pages != NULL && states != NULL &&
         vm_commit(pages, pages_size) && vm_commit(states, states_size)) {
         heap.lo = (uintptr_t)arena;

@@ -1,8 +1,8 @@
 /* heap/pages.c - the page allocator: runs of free pages, growth, release.
  *
  * Memory is committed from heap.lo upwards; below pg.grown every page belongs
- * either to a span in somebody's hands or to a free run. A free run is described
- * by a span struct too, in state SPAN_FREE.
+ * either to a span in somebody's hands or to a free run. A free run is
+ * described by a span struct too, in state SPAN_FREE.
  *
  * Invariants (under pg.lock)
  *  1. The page map's entries of the first and the last page of a free run point
@@ -66,7 +66,7 @@ static void new_life(struct mspan *s)
     atomic_fetch_add_explicit(&s->seq, 1, memory_order_acq_rel);
 }
 
-/* --- structs ----------------------------------------------------------------- */
+/* --- structs -------------------------------------------------------------- */
 
 static struct mspan *struct_get(void)
 {
@@ -100,7 +100,7 @@ static void struct_put(struct mspan *s)
     pg.dead = s;
 }
 
-/* --- long free runs: a treap by (npages, base) ------------------------------- */
+/* --- long free runs: a treap by (npages, base) ---------------------------- */
 
 /* Left child next, right child prev. Structs never move, so their scrambled
  * addresses are as good as random priorities. */
@@ -192,7 +192,7 @@ static struct mspan *tree_below(size_t npages, uintptr_t base)
     return best;
 }
 
-/* --- free runs --------------------------------------------------------------- */
+/* --- free runs ------------------------------------------------------------ */
 
 static void bin_insert(struct mspan *s)
 {
@@ -302,7 +302,7 @@ static void run_free(struct mspan *s)
     run_insert(s);
 }
 
-/* --- growth ------------------------------------------------------------------ */
+/* --- growth --------------------------------------------------------------- */
 
 /* Commits arena [grown, grown + n) and the metadata for it. On failure some of
  * it may be committed; the next attempt commits it again. */
@@ -349,7 +349,7 @@ static bool grow(size_t n)
     return true;
 }
 
-/* --- interface --------------------------------------------------------------- */
+/* --- interface ------------------------------------------------------------ */
 
 struct mspan *pages_alloc(size_t n)
 {
@@ -509,7 +509,7 @@ void heap_page_counts(struct heap_page_counts *out)
     unlock(&pg.lock);
 }
 
-/* --- verification ------------------------------------------------------------ */
+/* --- verification --------------------------------------------------------- */
 
 static void verify_run(struct mspan *s)
 {

@@ -42,7 +42,7 @@ static void meta_copy(uint8_t *to, const uint8_t *from, size_t n)
             meta_store(&to[i], meta_load(&from[i]));
 }
 
-/* --- setup ------------------------------------------------------------------- */
+/* --- setup ---------------------------------------------------------------- */
 
 /* How often the type's pattern stands in a place. */
 static size_t pattern_count(const struct slot_info *si)
@@ -54,7 +54,8 @@ static bool word_is_ptr(const struct slot_info *si, size_t w)
 {
     if (si->layout == LAYOUT_CONSERVATIVE)
         return true;
-    if (si->layout != LAYOUT_PRECISE || w / si->type->words >= pattern_count(si))
+    if (si->layout != LAYOUT_PRECISE ||
+        w / si->type->words >= pattern_count(si))
         return false;
     w %= si->type->words;
     return si->type->ptrmap[w / 64] >> w % 64 & 1;
@@ -138,64 +139,103 @@ void span_setup(struct mspan *s, uint32_t slot)
     atomic_store_explicit(&s->state, SPAN_INUSE, memory_order_release);
 }
 
-/* --- free places ------------------------------------------------------------- */
+/* --- free places ---------------------------------------------------------- */
 
-static inline uint32_t scan_bytes(const struct mspan *s, uint32_t i, bool used)
+/* 16 places' first bytes from strides 1, 2 and 4. */
+static inline __m128i gather(const uint8_t *m, size_t stride)
 {
-    size_t stride = s->elemsize / GRANULE;
-    const uint8_t *m = heap_meta(s->base) + i * stride;
-    for (; i < s->nelems; i++, m += stride)
-        if (((meta_load(m) & META_COLOR) != 0) == used)
-            break;
-    return i;
-}
-
-/* Eight meta bytes at a time. The stride divides 8, and spans begin at a word,
- * so that places stand in the same lanes of each word. */
-static inline uint32_t scan_words(const struct mspan *s, uint32_t i, bool used)
-{
-    uint32_t stride = (uint32_t)(s->elemsize / GRANULE);
-    uint64_t lanes = stride == 1   ? LANES
-                     : stride == 2 ? UINT64_C(0x0001000100010001)
-                                   : UINT64_C(0x0000000100000001);
-    const uint8_t *m = heap_meta(s->base);
-    uint32_t end = s->nelems * stride;
-    uint64_t from = ~UINT64_C(0) << i * stride % 8 * 8;
-    for (uint32_t at = i * stride / 8 * 8; at < end; at += 8) {
-        uint64_t w;
-        memcpy(&w, m + at, 8);
-        w |= w >> 1; /* bit 0 of a lane: has a colour */
-        w = (used ? w : ~w) & lanes & from;
-        if (w != 0) {
-            i = (at + (uint32_t)__builtin_ctzll(w) / 8) / stride;
-            return i < s->nelems ? i : s->nelems;
-        }
-        from = ~UINT64_C(0);
+    const __m128i *v = (const __m128i *)m;
+    if (stride == 1)
+        return _mm_load_si128(v);
+    if (stride == 2) {
+        const __m128i even = _mm_set1_epi16(0xff);
+        return _mm_packus_epi16(_mm_and_si128(_mm_load_si128(v), even),
+                                _mm_and_si128(_mm_load_si128(v + 1), even));
     }
-    return s->nelems;
+    const __m128i fourth = _mm_set1_epi32(0xff);
+    return _mm_packus_epi16(
+        _mm_packs_epi32(_mm_and_si128(_mm_load_si128(v), fourth),
+                        _mm_and_si128(_mm_load_si128(v + 1), fourth)),
+        _mm_packs_epi32(_mm_and_si128(_mm_load_si128(v + 2), fourth),
+                        _mm_and_si128(_mm_load_si128(v + 3), fourth)));
 }
 
-static inline uint32_t scan(const struct mspan *s, uint32_t i, bool used)
+/* A page has 512, 256 or 128 places of these strides: no block of 64 is part of
+ * a span only. */
+static inline uint64_t free_mask_wide(const uint8_t *m, size_t stride)
+{
+    const __m128i color = _mm_set1_epi8(META_COLOR), none = _mm_setzero_si128();
+    uint64_t mask = 0;
+    for (uint32_t i = 0; i < 64; i += 16) {
+        __m128i w = _mm_and_si128(gather(m + i * stride, stride), color);
+        mask |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(w, none))
+                << i;
+    }
+    return mask;
+}
+
+/* Bit i: place b + i is free. b is a multiple of 64. */
+static uint64_t free_mask(const struct mspan *s, uint32_t b)
 {
     size_t stride = s->elemsize / GRANULE;
-    if (i >= s->nelems)
-        return s->nelems;
-    if (META_WIDE && (stride == 1 || stride == 2 || stride == 4))
-        return scan_words(s, i, used);
-    return scan_bytes(s, i, used);
+    const uint8_t *m = heap_meta(s->base) + b * stride;
+    uint32_t n = s->nelems - b < 64 ? s->nelems - b : 64;
+    uint64_t mask = 0;
+    if (META_WIDE && stride == 1)
+        return free_mask_wide(m, 1);
+    if (META_WIDE && stride == 2)
+        return free_mask_wide(m, 2);
+    if (META_WIDE && stride == 4)
+        return free_mask_wide(m, 4);
+    for (uint32_t i = 0; i < n; i++, m += stride)
+        mask |= (uint64_t)((meta_load(m) & META_COLOR) == 0) << i;
+    return mask;
 }
 
-uint32_t span_next_free(const struct mspan *s, uint32_t i)
+void span_find_free(struct mspan *s)
 {
-    return scan(s, i, false);
+    uint32_t i = s->freeindex, b = i & ~UINT32_C(63);
+    uint64_t mask =
+        i < s->nelems ? free_mask(s, b) & (~UINT64_C(0) << i % 64) : 0;
+    while (mask == 0 && b + 64 < s->nelems)
+        mask = free_mask(s, b += 64);
+    s->freemask = mask;
+    s->freeindex = mask != 0 ? b + (uint32_t)__builtin_ctzll(mask) : s->nelems;
 }
 
-uint32_t span_next_used(const struct mspan *s, uint32_t i)
+bool span_take_run(struct mspan *s, uint32_t *from, uint32_t *to)
 {
-    return scan(s, i, true);
+    uint32_t i = s->freeindex, n = s->nelems;
+    if (i >= n)
+        return false;
+    /* freemask is of i's block, and has i for its lowest bit. */
+    uint64_t mask = s->freemask;
+    *from = i;
+    for (;;) {
+        uint64_t rest = ~mask & (~UINT64_C(0) << i % 64);
+        if (rest != 0) {
+            i = (i & ~UINT32_C(63)) + (uint32_t)__builtin_ctzll(rest);
+            break;
+        }
+        i = (i & ~UINT32_C(63)) + 64;
+        if (i >= n)
+            break;
+        mask = free_mask(s, i);
+    }
+    *to = i;
+    /* The next one, so that who asks can tell a full span from others. */
+    mask = i < n ? mask & (~UINT64_C(0) << i % 64) : 0;
+    if (likely(mask != 0)) {
+        s->freemask = mask;
+        s->freeindex = (i & ~UINT32_C(63)) + (uint32_t)__builtin_ctzll(mask);
+    } else {
+        s->freeindex = (i + 64) & ~UINT32_C(63); /* nothing left in this one */
+        span_find_free(s);
+    }
+    return true;
 }
 
-/* --- sweeping ---------------------------------------------------------------- */
+/* --- sweeping ------------------------------------------------------------- */
 
 /* Counts of objects of the two colours. */
 struct tally {
@@ -209,27 +249,21 @@ static inline uint32_t sum_lanes(__m128i v)
                       _mm_cvtsi128_si64(_mm_unpackhi_epi64(v, v)));
 }
 
-/* Bytes behind the last place have no colour, so whole vectors will do. */
+/* Bytes behind the last place have no colour, so whole vectors will do. Spans
+ * with a stride for this are so short that no lane counts beyond 255. */
 static struct tally sweep_words(uint8_t *m, size_t n, uint8_t live)
 {
     const __m128i l = _mm_set1_epi8((char)live);
     const __m128i d = _mm_set1_epi8((char)(META_COLOR ^ live));
-    struct tally t = {0, 0};
-    __m128i *v = (__m128i *)m, *end = v + (n + 15) / 16;
-    while (v < end) {
-        /* A lane counts to 255. */
-        __m128i *stop = end - v > 255 ? v + 255 : end;
-        __m128i nl = _mm_setzero_si128(), nd = nl;
-        for (; v < stop; v++) {
-            __m128i w = _mm_load_si128(v);
-            nl = _mm_sub_epi8(nl, _mm_cmpeq_epi8(_mm_and_si128(w, l), l));
-            nd = _mm_sub_epi8(nd, _mm_cmpeq_epi8(_mm_and_si128(w, d), d));
-            _mm_store_si128(v, _mm_andnot_si128(d, w));
-        }
-        t.live += sum_lanes(nl);
-        t.dead += sum_lanes(nd);
+    __m128i nl = _mm_setzero_si128(), nd = nl;
+    DASSERT(n <= 255 * sizeof(__m128i));
+    for (__m128i *v = (__m128i *)m, *end = v + (n + 15) / 16; v < end; v++) {
+        __m128i w = _mm_load_si128(v);
+        nl = _mm_sub_epi8(nl, _mm_cmpeq_epi8(_mm_and_si128(w, l), l));
+        nd = _mm_sub_epi8(nd, _mm_cmpeq_epi8(_mm_and_si128(w, d), d));
+        _mm_store_si128(v, _mm_andnot_si128(d, w));
     }
-    return t;
+    return (struct tally){sum_lanes(nl), sum_lanes(nd)};
 }
 
 static struct tally sweep_places(uint8_t *m, uint32_t n, size_t stride,

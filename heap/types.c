@@ -1,8 +1,8 @@
 /* heap/types.c - registered types and the table of slots.
  *
- * Slots are numbered once and for all: the table only grows, in reserved memory,
- * so that a slot number is good for indexing without a lock as soon as somebody
- * has been handed it. A number travels either through a release store
+ * Slots are numbered once and for all: the table only grows, in reserved
+ * memory, so that a slot number is good for indexing without a lock as soon as
+ * somebody has been handed it. A number travels either through a release store
  * (tarn_type.array_slot) or together with the type, whose publication is the
  * embedder's business.
  *

@@ -1,9 +1,9 @@
 /* heap/verify.c - the whole heap against its invariants, for debug builds.
  *
  * With the world stopped: reads everything without locks of its own. It needs
- * no memory, so that it can run anywhere; what lists and caches hold is compared
- * with what the page map holds by number, and each span is checked where it is
- * found.
+ * no memory, so that it can run anywhere; what lists and caches hold is
+ * compared with what the page map holds by number, and each span is checked
+ * where it is found.
  */
 #include "heap/internal.h"
 
@@ -31,7 +31,8 @@ static void verify_meta(const struct mspan *s, const struct slot_info *si)
      * colours are nowhere else. */
     size_t all = s->npages * (PAGE_SIZE / GRANULE);
     for (size_t g = 0; g < all; g++) {
-        bool first = s->large ? g == 0 : g % stride == 0 && g / stride < s->nelems;
+        bool first =
+            s->large ? g == 0 : g % stride == 0 && g / stride < s->nelems;
         uint8_t color = m[g] & META_COLOR;
         if (color == META_COLOR || (!first && color != 0))
             throw("heap: granule %zu of the span at %p has meta %#x", g,

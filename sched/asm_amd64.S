@@ -63,7 +63,44 @@
         .size   \name, . - \name
         .endm
 
+        /* Under checkmark a word on a scanned stack must have been put there by
+         * the goroutine itself. What other code left in registers that are
+         * dead here would be saved by the next __morestack as if it were an
+         * argument: wipe it. */
+        .macro SCRUB_DEAD_REGISTERS
+        cmpl    $0, tarn_scrub_registers(%rip)
+        jne     scrub_registers
+        .endm
+
         .text
+
+        .type   scrub_registers, @function
+        .p2align 4
+scrub_registers:
+        .cfi_startproc
+        xorl    %eax, %eax
+        xorl    %ecx, %ecx
+        xorl    %edx, %edx
+        xorl    %esi, %esi
+        xorl    %edi, %edi
+        xorl    %r8d, %r8d
+        xorl    %r9d, %r9d
+        xorl    %r10d, %r10d
+        xorl    %r11d, %r11d
+        cmpl    $0, tarn_vector_level(%rip)
+        je      1f
+        vzeroall
+        ret
+1:      xorps   %xmm0, %xmm0
+        xorps   %xmm1, %xmm1
+        xorps   %xmm2, %xmm2
+        xorps   %xmm3, %xmm3
+        xorps   %xmm4, %xmm4
+        xorps   %xmm5, %xmm5
+        xorps   %xmm6, %xmm6
+        xorps   %xmm7, %xmm7
+        ret
+ENDFUNC scrub_registers
 
 /* void mcall(void (*fn)(struct g *)) */
 FUNC asm_mcall
@@ -114,6 +151,7 @@ FUNC asm_systemstack
         .cfi_def_cfa rsp, 56
         POP_CALLEE_SAVED
         .cfi_adjust_cfa_offset -48
+        SCRUB_DEAD_REGISTERS
         ret
 1:      movq    %rdi, %rax
         movq    %rsi, %rdi
@@ -130,6 +168,7 @@ FUNC asm_gogo
         movq    %rcx, GUARD_SLOT
         movq    G_SCHED_SP(%rdi), %rsp
         POP_CALLEE_SAVED
+        SCRUB_DEAD_REGISTERS
         ret
 ENDFUNC asm_gogo
 WEAK_ALIAS gogo, asm_gogo
@@ -147,7 +186,7 @@ FUNC goroutine_entry
 ENDFUNC goroutine_entry
 
 /* void mstart_call(struct m *mp, void (*fn)(void)); MAIN_SP comes from C. */
-FUNC mstart_call
+FUNC asm_mstart_call
         PUSH_CALLEE_SAVED
         .cfi_adjust_cfa_offset 48
         subq    $8, %rsp
@@ -156,16 +195,18 @@ FUNC mstart_call
         movq    %rsp, G_SCHED_SP(%rax)
         call    *%rsi
         ud2
-ENDFUNC mstart_call
+ENDFUNC asm_mstart_call
+WEAK_ALIAS mstart_call, asm_mstart_call
 
 /* void mstart_return(struct m *mp): as if mstart_call returned. */
-FUNC mstart_return
+FUNC asm_mstart_return
         movq    M_G0(%rdi), %rax
         movq    G_SCHED_SP(%rax), %rsp
         addq    $8, %rsp
         POP_CALLEE_SAVED
         ret
-ENDFUNC mstart_return
+ENDFUNC asm_mstart_return
+WEAK_ALIAS mstart_return, asm_mstart_return
 
 /* The compiler's prologues come here when the stack pointer is below the guard
  * slot, just after the call of the function that wants to run:

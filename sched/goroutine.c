@@ -62,7 +62,7 @@ static void gfput(struct p *pp, struct g *gp)
         pp->ngfree[k]--;
         gp->schedlink = sched.gfree[k];
         sched.gfree[k] = gp;
-        sched.ngfree[k]++;
+        atomic_fetch_add_explicit(&sched.ngfree[k], 1, memory_order_relaxed);
     }
     unlock(&sched.gfreelock);
 }
@@ -71,13 +71,13 @@ static struct g *gfget(struct p *pp, enum stack_kind kind)
 {
     int k = kind_index(kind);
     if (pp->gfree[k] == NULL &&
-        __atomic_load_n(&sched.ngfree[k], __ATOMIC_RELAXED) != 0) {
+        atomic_load_explicit(&sched.ngfree[k], memory_order_relaxed) != 0) {
         lock(&sched.gfreelock);
         while (pp->ngfree[k] < GFREE_LOCAL_MAX / 2 && sched.gfree[k] != NULL) {
             struct g *gp = sched.gfree[k];
             sched.gfree[k] = gp->schedlink;
-            __atomic_store_n(&sched.ngfree[k], sched.ngfree[k] - 1,
-                             __ATOMIC_RELAXED);
+            atomic_fetch_sub_explicit(&sched.ngfree[k], 1,
+                                      memory_order_relaxed);
             gp->schedlink = pp->gfree[k];
             pp->gfree[k] = gp;
             pp->ngfree[k]++;
@@ -195,12 +195,6 @@ struct g *newproc(tarn_fn fn, void *arg, const struct tarn_go_attr *attr,
     return a.out;
 }
 
-struct start_pair {
-    tarn_fn fn;
-    void *arg;
-};
-/* From goroutine_entry, on the new goroutine's stack. */
-struct start_pair goroutine_begin(void);
 struct start_pair goroutine_begin(void)
 {
     struct g *gp = getg();
@@ -208,6 +202,9 @@ struct start_pair goroutine_begin(void)
                             __atomic_load_n(&gp->entry_arg, __ATOMIC_RELAXED) };
     /* From here on the argument lives as long as the function keeps it. */
     __atomic_store_n(&gp->entry_arg, NULL, __ATOMIC_RELAXED);
+#if TARN_FIBERS
+    s = fiber_begin(s);
+#endif
     return s;
 }
 
@@ -225,6 +222,9 @@ void gdestroy(struct g *gp)
     atomic_store_explicit(&gp->preemptStop, false, memory_order_relaxed);
     gp->param = NULL;
     ASSERT(gp->waiting == NULL);
+#if TARN_FIBERS
+    fiber_end(gp);
+#endif
     gfput(mp->p, gp);
 }
 

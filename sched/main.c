@@ -13,6 +13,8 @@ __thread struct g *tarn_tls_g
 
 /* 0: SSE, 1: AVX, 2: AVX-512: which argument registers __morestack saves. */
 uint32_t tarn_vector_level __attribute__((visibility("hidden")));
+/* Not 0: dead registers are wiped when a goroutine goes on. */
+uint32_t tarn_scrub_registers __attribute__((visibility("hidden")));
 
 _Static_assert(offsetof(struct g, sched_sp) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct g, stackguard0) == 8, "asm_amd64.S");
@@ -50,6 +52,9 @@ static void minit(struct m *mp)
     mp->tls_guard = guard_slot();
     atomic_store(mp->tls_guard, 0);
     setg(mp->g0);
+#if TARN_FIBERS
+    fiber_thread(mp);
+#endif
     /* Handlers of the host program must not run on goroutine stacks: those
      * that ask for an alternate stack get one. */
     stack_t ss, old;
@@ -162,7 +167,10 @@ static size_t describe(char *buf, size_t len)
 static char *goroutine_error_buffer(void)
 {
     struct g *gp = tarn_tls_g;
-    if (gp == NULL || gp->kind == STACK_SYSTEM)
+    /* On g0 in its service too. */
+    if (gp != NULL && gp->kind == STACK_SYSTEM)
+        gp = atomic_load_explicit(&gp->m->curg, memory_order_relaxed);
+    if (gp == NULL)
         return NULL;
     if (gp->error_text == NULL)
         gp->error_text = sys_alloc(ERROR_TEXT_SIZE);
@@ -200,6 +208,7 @@ bool sched_init(uint32_t procs)
     tarn_vector_level = __builtin_cpu_supports("avx512f") ? 2
                         : __builtin_cpu_supports("avx")   ? 1
                                                           : 0;
+    tarn_scrub_registers = options.checkmark != 0;
     procs_init(procs);
     m_init(&m0);
     sched.mnext = 1;
@@ -228,7 +237,7 @@ struct main_args {
 
 /* On g0 of whichever M ran the end of the main goroutine; the world is stopped
  * and stays so. Sends the M that is the caller of tarn_main back there. */
-static void main_exit_m(struct g *gp)
+void main_exit_m(struct g *gp)
 {
     struct m *mp = getg()->m;
     gdestroy(gp);
@@ -265,7 +274,10 @@ static void main_exit_m(struct g *gp)
 void main_exit(void)
 {
     stopTheWorld();
+    /* Ms on their way to sleep look at it. */
+    lock(&sched.lock);
     sched.main_done = true;
+    unlock(&sched.lock);
     sched.maing = NULL;
     mcall(main_exit_m);
     __builtin_unreachable();
@@ -296,12 +308,16 @@ tarn_status sched_run(tarn_fn fn, void *arg)
 {
     struct main_args a = { fn, arg };
     minit(&m0);
+    lock(&sched.lock);
     sched.main_done = false;
     sched.started = true;
+    unlock(&sched.lock);
     m0.nextp = allp[0];
     m0.waitlock = &a;
     mstart_call(&m0, start_main);
+    lock(&sched.lock);
     sched.started = false;
+    unlock(&sched.lock);
     setg(NULL);
     atomic_store(guard_slot(), 0);
     return TARN_OK;

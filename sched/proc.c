@@ -59,6 +59,11 @@ struct p *pidleget(void)
         sched.pidle = pp->link;
         pp->link = NULL;
         atomic_fetch_sub(&sched.npidle, 1);
+        /* Somebody will run: the monitor must watch again. */
+        if (unlikely(atomic_load(&sched.sysmonwait))) {
+            atomic_store(&sched.sysmonwait, false);
+            notewakeup(&sched.sysmonnote);
+        }
     }
     return pp;
 }

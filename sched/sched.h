@@ -154,8 +154,7 @@ struct g {
     void *stackdata;           /* stackscan: __morestack_allocate_... blocks */
     int64_t gcAssistBytes;     /* gc: credit (+) or debt (-) */
     char *error_text;
-    void *fiber;               /* sanitizers' handle of this stack */
-    void *fake_stack;
+    void *fiber;               /* fiber.c: what sanitizers know of this stack */
     struct g *alllink;
 };
 
@@ -270,11 +269,11 @@ struct schedt {
     _Atomic int64_t ngoroutines; /* user ones, not dead */
     struct g *gfree[2];          /* dead Gs; RANK_GFREE */
     struct mutex gfreelock;
-    uint32_t ngfree[2];
+    _Atomic uint32_t ngfree[2];  /* may be read without the lock, as a hint */
     struct m *timer_sleeper;     /* the idle M that wakes for the next timer */
     int64_t timer_sleep_until;
 
-    bool started;                /* tarn_main is running */
+    bool started;                /* tarn_main is running; these two by lock */
     bool main_done;
     struct g *maing;             /* when it ends, tarn_main returns */
     bool initialised;
@@ -340,6 +339,23 @@ void gogo(struct g *gp) __attribute__((noreturn));
 void mstart_call(struct m *mp, void (*fn)(void));
 void mstart_return(struct m *mp) __attribute__((noreturn));
 void goroutine_entry(void); /* a new G's first return address */
+struct start_pair {
+    tarn_fn fn;
+    void *arg;
+};
+/* From goroutine_entry: what the new goroutine, on whose stack we are, calls. */
+struct start_pair goroutine_begin(void);
+
+/* --- sanitizers (fiber.c) ---------------------------------------------------- */
+
+/* Builds for them have other mcall, systemstack, gogo, mstart_call and
+ * mstart_return around those of the assembly. */
+#define TARN_FIBERS (TARN_ASAN || TARN_TSAN)
+#if TARN_FIBERS
+void fiber_thread(struct m *mp);  /* by the thread itself, before mstart_call */
+struct start_pair fiber_begin(struct start_pair body); /* goroutine_begin */
+void fiber_end(struct g *gp);     /* on g0, gp is dead */
+#endif
 
 /* On a user or system goroutine (not g0, not a foreign thread)? */
 ALWAYS_INLINE bool on_goroutine(void)
@@ -462,6 +478,7 @@ void gcstopm(void);
 void runSafePointFn(void);
 void dropg(void);
 void gdestroy(struct g *gp); /* on g0: running -> dead, structs reused */
+void main_exit_m(struct g *gp); /* for mcall, by the main goroutine */
 bool thread_create(pthread_t *t, void *(*fn)(void *), void *arg);
 struct m *mget(void); /* sched.lock held */
 void newm(void (*fn)(void), struct p *pp);

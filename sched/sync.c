@@ -58,7 +58,7 @@ static void q_lock(struct tarn_waitq_ *q)
 
 static void q_unlock(struct tarn_waitq_ *q)
 {
-    DASSERT(q->lock == 1);
+    DASSERT(__atomic_load_n(&q->lock, __ATOMIC_RELAXED) == 1);
     __atomic_store_n(&q->lock, 0, __ATOMIC_RELEASE);
 }
 

@@ -181,6 +181,12 @@ void newstack(struct g *gp, size_t frame, uintptr_t sp, uintptr_t pc)
 static void stack_goexit(struct g *gp)
 {
     alloca_free_all(gp);
+    /* The next goroutine there is born after roots were counted, perhaps, and
+     * then nobody clears below it. */
+    if (options.checkmark) {
+        gp->sched_sp = gp->stack.hi;
+        stack_clear_unused(gp);
+    }
 }
 
 /* linkcheck.c: compiled with -fsplit-stack, calls code that is not. */

@@ -16,7 +16,7 @@ static struct hist make(void)
     return h;
 }
 
-/* --- buckets ----------------------------------------------------------- */
+/* --- buckets ------------------------------------------------------------- */
 
 static void test_buckets_tile_the_range(void)
 {
@@ -36,7 +36,7 @@ static void test_buckets_tile_the_range(void)
     CHECK_EQ(hist_index(UINT64_MAX), HIST_BUCKETS - 1);
 }
 
-/* --- quantiles --------------------------------------------------------- */
+/* --- quantiles ----------------------------------------------------------- */
 
 static int compare(const void *a, const void *b)
 {
@@ -175,7 +175,7 @@ static void test_no_memory(void)
     hist_destroy(&h);
 }
 
-/* --- concurrency ------------------------------------------------------- */
+/* --- concurrency --------------------------------------------------------- */
 
 enum { ADDERS = 4, ADDS = 50000 };
 static struct hist shared;
@@ -233,7 +233,7 @@ static void test_concurrent_adds(void)
     hist_destroy(&shared);
 }
 
-/* --- .hgrm ------------------------------------------------------------- */
+/* --- .hgrm --------------------------------------------------------------- */
 
 static char dir[] = "/tmp/tarn_hist_XXXXXX";
 

@@ -19,7 +19,7 @@ static void join(pthread_t t)
     CHECK_EQ(pthread_join(t, NULL), 0);
 }
 
-/* --- mutex ------------------------------------------------------------- */
+/* --- mutex --------------------------------------------------------------- */
 
 static struct mutex counter_lock = MUTEX_INIT(LEAF);
 static uint64_t counter;        /* counter_lock */
@@ -179,7 +179,7 @@ static void test_bad_rank_throws(void)
     CHECK_THROWS(do_init_bad_rank, NULL, "assertion failed");
 }
 
-/* --- notes ------------------------------------------------------------- */
+/* --- notes --------------------------------------------------------------- */
 
 static struct note ping, pong;
 static uint64_t plain; /* handed back and forth by the notes alone */
@@ -261,7 +261,7 @@ static void test_double_wakeup_throws(void)
     CHECK_THROWS(do_wake_twice, NULL, "double wakeup of a note");
 }
 
-/* --- raw futex --------------------------------------------------------- */
+/* --- raw futex ----------------------------------------------------------- */
 
 static void test_futex_results(void)
 {
@@ -278,7 +278,7 @@ static void test_futex_results(void)
     munmap(closed, 4096);
 }
 
-/* --- ranks ------------------------------------------------------------- */
+/* --- ranks --------------------------------------------------------------- */
 
 static struct mutex chans[2] = { MUTEX_INIT(CHAN), MUTEX_INIT(CHAN) };
 static struct mutex waitqs[2] = { MUTEX_INIT(WAITQ), MUTEX_INIT(WAITQ) };

@@ -227,7 +227,7 @@ static void test_random_texts(void)
     CHECK_GT(accepted, 0);
 }
 
-/* --- loading ----------------------------------------------------------- */
+/* --- loading ------------------------------------------------------------- */
 
 static void test_load_defaults(void)
 {

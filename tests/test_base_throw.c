@@ -39,7 +39,7 @@ static void report(void)
     tarn_eprintf("report %d\n", 42);
 }
 
-/* --- throw ------------------------------------------------------------- */
+/* --- throw --------------------------------------------------------------- */
 
 static void do_throw(void)
 {
@@ -220,7 +220,7 @@ static void test_long_message_is_cut(void)
     CHECK_STR(out, "xxxx...\n");
 }
 
-/* --- small and broken stacks ------------------------------------------- */
+/* --- small and broken stacks --------------------------------------------- */
 
 /* Enters fn on a stack whose outermost frame has a return address of `bottom`,
  * which is what unwinding sees at its end. */
@@ -290,7 +290,7 @@ static void test_throw_on_odd_stacks(void)
     }
 }
 
-/* --- fatal ------------------------------------------------------------- */
+/* --- fatal --------------------------------------------------------------- */
 
 static void do_fatal(void)
 {
@@ -308,7 +308,7 @@ static void test_fatal(void)
     CHECK_EQ(occurrences("[0x"), 0);
 }
 
-/* --- messages ---------------------------------------------------------- */
+/* --- messages ------------------------------------------------------------ */
 
 static void do_eprintf(void)
 {
@@ -401,7 +401,7 @@ static void test_eprintf_in_signal_handler(void)
     CHECK_STR(out, "signal\n");
 }
 
-/* --- error texts ------------------------------------------------------- */
+/* --- error texts --------------------------------------------------------- */
 
 static char hook_buffer[ERROR_TEXT_SIZE];
 static bool hook_answers;

@@ -53,7 +53,7 @@ static bool faults(void *p)
     return rf;
 }
 
-/* --- reserve, commit --------------------------------------------------- */
+/* --- reserve, commit ----------------------------------------------------- */
 
 static void test_reserve_aligns(void)
 {
@@ -214,7 +214,7 @@ static void test_misuse_throws(void)
     CHECK_THROWS(do_odd_release, NULL, "assertion failed");
 }
 
-/* --- fault points ------------------------------------------------------ */
+/* --- fault points -------------------------------------------------------- */
 
 static void test_injected_failures(void)
 {
@@ -287,7 +287,7 @@ static void test_failures_are_counted_exactly(void)
     CHECK_EQ(failed, (uintptr_t)FAILURES);
 }
 
-/* --- unmanaged memory -------------------------------------------------- */
+/* --- unmanaged memory ---------------------------------------------------- */
 
 static void test_sysmem(void)
 {
@@ -332,7 +332,7 @@ static void test_sysmem_failures(void)
     sys_free(p);
 }
 
-/* --- clock ------------------------------------------------------------- */
+/* --- clock --------------------------------------------------------------- */
 
 static void test_clock(void)
 {

@@ -1,8 +1,8 @@
 /* tests/test_heap_pages.c - the page allocator against a model.
  *
  * The model is one owner for each page. Contents are checked too: each page
- * carries its owner's number in its first and last word, and memory that is said
- * to be zero is read in full. */
+ * carries its owner's number in its first and last word, and memory that is
+ * said to be zero is read in full. */
 #include "base/fail.h"
 #include "heap/internal.h"
 #include "tests/harness.h"
@@ -258,6 +258,25 @@ static void test_best_fit(void)
     give_all();
 }
 
+/* A lookup that began in one life of a struct can tell that it is over. */
+static void test_lives(void)
+{
+    struct mspan *s = take(3);
+    uint32_t seq = atomic_load(&s->seq);
+    give(owner[index_of(s)]);
+    CHECK_NE(atomic_load(&s->state), (uint32_t)SPAN_INUSE);
+    CHECK_NE(atomic_load(&s->seq), seq);
+    uint32_t before[16];
+    struct mspan *t[16];
+    for (int i = 0; i < 16; i++) {
+        t[i] = take(1);
+        before[i] = atomic_load(&t[i]->seq);
+    }
+    give_all(); /* joins: most structs retire */
+    for (int i = 0; i < 16; i++)
+        CHECK_NE(atomic_load(&t[i]->seq), before[i]);
+}
+
 static uintptr_t resident(void)
 {
     return atomic_load(&heap.mapped);
@@ -385,6 +404,7 @@ int main(int argc, char **argv)
     RUN(test_random);
     RUN(test_coalesce);
     RUN(test_best_fit);
+    RUN(test_lives);
     RUN(test_release);
     return harness_done();
 }

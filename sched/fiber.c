@@ -1,0 +1,276 @@
+/* sched/fiber.c - tells AddressSanitizer and ThreadSanitizer of each switch of
+ * stacks. Only in their builds; in all others the names below are those of the
+ * assembly itself.
+ *
+ * Each goroutine, and each M's g0, is a "fiber" of the sanitizers. Two things
+ * need care:
+ *
+ *  - AddressSanitizer wants to hear of a switch twice: before it, and first thing
+ *    on the other side.
+ *  - ThreadSanitizer keeps a call stack for each fiber, pushed and popped where
+ *    functions begin and end. Functions on g0 that end in gogo never end, nor do
+ *    those that a goroutine exits from. Both go back to the first frame of their
+ *    stack by longjmp, which ThreadSanitizer understands, and leave from there.
+ *
+ * Nothing here may be instrumented itself: it would push on one fiber and pop
+ * from another. */
+#include "sched/sched.h"
+
+#if TARN_FIBERS
+
+#include <setjmp.h>
+
+#include "base/sysmem.h"
+
+#if TARN_ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if TARN_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+
+/* ThreadSanitizer ends the process when it has more threads and fibers than
+ * 8128; dead ones count for a while. */
+#define MAX_FIBERS 8000
+
+void asm_mcall(void (*fn)(struct g *gp));
+void asm_systemstack(void (*fn)(void *arg), void *arg);
+void asm_gogo(struct g *gp) __attribute__((noreturn));
+void asm_mstart_call(struct m *mp, void (*fn)(void));
+void asm_mstart_return(struct m *mp) __attribute__((noreturn));
+
+/* Of a goroutine or g0, at g->fiber; made at first use and kept, as Gs are. */
+struct fiber {
+    void *tsan;
+    void *fake_stack;
+    jmp_buf base;          /* the stack's first frame */
+    const void *bottom;    /* g0: what AddressSanitizer takes for the stack */
+    size_t size;
+    struct g *next;        /* g0: whom to run when back at base; NULL: return */
+    void (*fn)(struct g *);/* to call on g0; of a goroutine: when back at base */
+    void (*start)(void);   /* g0 */
+    struct start_pair body;/* goroutine */
+};
+
+static struct fiber *new_fiber(void)
+{
+    struct fiber *f = sys_alloc(sizeof(*f));
+    if (f == NULL)
+        throw("out of memory for a sanitizer's fiber");
+    return f;
+}
+
+/* --- announcing ------------------------------------------------------------ */
+
+/* Before the switch to a stack; save is NULL where nobody will come back. */
+NO_INSTRUMENT static void asan_leave(void **save, const void *bottom,
+                                     size_t size)
+{
+#if TARN_ASAN
+    __sanitizer_start_switch_fiber(save, bottom, size);
+#else
+    (void)save, (void)bottom, (void)size;
+#endif
+}
+
+NO_INSTRUMENT static void asan_arrive_on_g0(void)
+{
+#if TARN_ASAN
+    struct fiber *f = getg()->fiber;
+    __sanitizer_finish_switch_fiber(f->fake_stack, NULL, NULL);
+#endif
+}
+
+/* We come from g0: the sanitizer tells us where that one's stack is. */
+NO_INSTRUMENT static void asan_arrive_on_goroutine(void)
+{
+#if TARN_ASAN
+    struct g *gp = getg();
+    struct fiber *f = gp->fiber, *f0 = gp->m->g0->fiber;
+    __sanitizer_finish_switch_fiber(f->fake_stack, &f0->bottom, &f0->size);
+#endif
+}
+
+NO_INSTRUMENT static void tsan_switch(struct fiber *f)
+{
+#if TARN_TSAN
+    /* With synchronisation: what one goroutine leaves in its M's fields is
+     * there for the next one. */
+    __tsan_switch_to_fiber(f->tsan, 0);
+#else
+    (void)f;
+#endif
+}
+
+/* --- g0 ------------------------------------------------------------------------ */
+
+NO_INSTRUMENT void fiber_thread(struct m *mp)
+{
+#if TARN_ASAN
+    if (__asan_get_current_fake_stack() != NULL)
+        fatal("AddressSanitizer's detect_stack_use_after_return takes variables "
+              "off the stacks, where the collector does not look: put "
+              "detect_stack_use_after_return=0 into ASAN_OPTIONS");
+#endif
+    if (mp->g0->fiber == NULL)
+        mp->g0->fiber = new_fiber();
+#if TARN_TSAN
+    ((struct fiber *)mp->g0->fiber)->tsan = __tsan_get_current_fiber();
+#endif
+}
+
+/* At the base of g0, which has found something to run. */
+__attribute__((noreturn)) NO_INSTRUMENT static void depart(void)
+{
+    struct fiber *f0 = getg()->fiber;
+    struct g *gp = f0->next;
+    if (gp == NULL)
+        asm_mstart_return(getg()->m);
+    struct fiber *f = gp->fiber;
+    if (f == NULL) {
+        f = gp->fiber = new_fiber();
+#if TARN_TSAN
+        static _Atomic uint32_t fibers;
+        if (atomic_fetch_add(&fibers, 1) >= MAX_FIBERS)
+            fatal("more than %d goroutines at a time, which is more than "
+                  "ThreadSanitizer can follow",
+                  MAX_FIBERS);
+        f->tsan = __tsan_create_fiber(0);
+#endif
+    }
+    asan_leave(&f0->fake_stack, (const void *)gp->stack.lo,
+               gp->stack.hi - gp->stack.lo);
+    tsan_switch(f);
+    asm_gogo(gp);
+}
+
+NO_INSTRUMENT void gogo(struct g *gp)
+{
+    struct fiber *f0 = getg()->fiber;
+    f0->next = gp;
+    longjmp(f0->base, 1);
+}
+
+NO_INSTRUMENT void mstart_return(struct m *mp)
+{
+    struct fiber *f0 = mp->g0->fiber;
+    f0->next = NULL;
+    longjmp(f0->base, 1);
+}
+
+NO_INSTRUMENT static void base_of_start(void)
+{
+    struct fiber *f0 = getg()->fiber;
+    if (_setjmp(f0->base) == 0)
+        f0->start();
+    depart();
+}
+
+NO_INSTRUMENT void mstart_call(struct m *mp, void (*fn)(void))
+{
+    ((struct fiber *)mp->g0->fiber)->start = fn;
+    asm_mstart_call(mp, base_of_start);
+}
+
+/* --- from a goroutine to g0 and back ---------------------------------------- */
+
+NO_INSTRUMENT static void base_of_mcall(struct g *gp)
+{
+    asan_arrive_on_g0();
+    struct fiber *f0 = getg()->fiber;
+    if (_setjmp(f0->base) == 0)
+        f0->fn(gp);
+    depart();
+}
+
+NO_INSTRUMENT static void leave(struct g *gp, void (*fn)(struct g *), bool dying)
+{
+    struct fiber *f = gp->fiber, *f0 = gp->m->g0->fiber;
+    f0->fn = fn;
+    asan_leave(dying ? NULL : &f->fake_stack, f0->bottom, f0->size);
+    tsan_switch(f0);
+    asm_mcall(base_of_mcall);
+    asan_arrive_on_goroutine();
+}
+
+NO_INSTRUMENT void mcall(void (*fn)(struct g *gp))
+{
+    struct g *gp = getg();
+    if (fn == goexit0 || fn == main_exit_m) {
+        struct fiber *f = gp->fiber;
+        f->fn = fn;
+        longjmp(f->base, 1);
+    }
+    leave(gp, fn, false);
+}
+
+struct call {
+    void (*fn)(void *);
+    void *arg;
+    struct g *gp;
+};
+
+NO_INSTRUMENT static void call_on_g0(void *vcall)
+{
+    struct call *c = vcall;
+    asan_arrive_on_g0();
+    c->fn(c->arg);
+    struct fiber *f0 = getg()->fiber;
+    asan_leave(&f0->fake_stack, (const void *)c->gp->stack.lo,
+               c->gp->stack.hi - c->gp->stack.lo);
+}
+
+NO_INSTRUMENT void systemstack(void (*fn)(void *arg), void *arg)
+{
+    struct g *gp = getg();
+    if (gp == gp->m->g0) {
+        fn(arg);
+        return;
+    }
+    struct fiber *f = gp->fiber, *f0 = gp->m->g0->fiber;
+    struct call c = { fn, arg, gp };
+    asan_leave(&f->fake_stack, f0->bottom, f0->size);
+    tsan_switch(f0);
+    asm_systemstack(call_on_g0, &c);
+    tsan_switch(f);
+    asan_arrive_on_goroutine();
+}
+
+/* --- a goroutine's first frame ------------------------------------------------ */
+
+NO_INSTRUMENT static void base_of_goroutine(void *unused)
+{
+    (void)unused;
+    if (_setjmp(((struct fiber *)getg()->fiber)->base) == 0) {
+        const struct start_pair *b = &((struct fiber *)getg()->fiber)->body;
+        b->fn(b->arg);
+        goexit1();
+    }
+    leave(getg(), ((struct fiber *)getg()->fiber)->fn, true);
+    __builtin_unreachable();
+}
+
+NO_INSTRUMENT struct start_pair fiber_begin(struct start_pair body)
+{
+    asan_arrive_on_goroutine();
+    struct fiber *f = getg()->fiber;
+    f->body = body;
+    return (struct start_pair){ base_of_goroutine, NULL };
+}
+
+NO_INSTRUMENT void fiber_end(struct g *gp)
+{
+#if TARN_ASAN
+    /* Its last functions did not return, and so did not clean up. */
+    __asan_unpoison_memory_region((const void *)gp->stack.lo,
+                                  gp->stack.hi - gp->stack.lo);
+    struct fiber *f = gp->fiber;
+    if (f != NULL)
+        f->fake_stack = NULL;
+#else
+    (void)gp;
+#endif
+}
+
+#endif

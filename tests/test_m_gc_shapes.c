@@ -1,0 +1,2 @@
+/* tests/test_m_gc_shapes.c - the same on copying stacks. */
+#include "test_gc_shapes.c"

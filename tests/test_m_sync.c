@@ -1,0 +1,2 @@
+/* The tests of test_sync.c on copying stacks. */
+#include "test_sync.c"
