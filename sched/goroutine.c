@@ -46,7 +46,9 @@ static int kind_index(enum stack_kind kind)
 static void gfput(struct p *pp, struct g *gp)
 {
     if (!gp->default_stack) {
-        sched_hooks.stackfree(gp);
+        /* None, if there was no memory for it. */
+        if (gp->stack.lo != 0)
+            sched_hooks.stackfree(gp);
         ASSERT(gp->stack.lo == 0);
         gp->kind = STACK_NONE;
     }
