@@ -186,6 +186,11 @@ void newstack(struct g *gp, size_t frame, uintptr_t sp, uintptr_t pc)
 static void stack_goexit(struct g *gp)
 {
     alloca_free_all(gp);
+    /* The next G on this stack must not find words of this one's frames. */
+    if (options.checkmark) {
+        gp->sched_sp = gp->stack.hi;
+        stack_clear_unused(gp);
+    }
     /* The next goroutine there is born after roots were counted, perhaps, and
      * then nobody clears below it. */
     if (options.checkmark) {

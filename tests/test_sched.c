@@ -16,7 +16,7 @@ static void nothing(void *arg)
 
 static void test_off_goroutine(void)
 {
-    struct tarn_go_attr attr = { TARN_STACKS_AUTO, 0 };
+    struct tarn_go_attr attr = {TARN_STACKS_AUTO, 0};
     CHECK_EQ(tarn_self(), 0u);
     CHECK_ST(tarn_go(nothing, NULL), TARN_ESTATE);
     CHECK_STR(tarn_last_error(), "tarn_go");
@@ -176,8 +176,7 @@ static void test_deadlock(void)
         CHECK_FATAL(all_block, "all goroutines are asleep - deadlock!");
         CHECK_FATAL(main_blocks_rest_end,
                     "all goroutines are asleep - deadlock!");
-        CHECK_FATAL(block_after_sleep,
-                    "all goroutines are asleep - deadlock!");
+        CHECK_FATAL(block_after_sleep, "all goroutines are asleep - deadlock!");
     }
 }
 
@@ -185,7 +184,7 @@ static void test_deadlock(void)
 
 static void test_go_arguments(void)
 {
-    struct tarn_go_attr attr = { TARN_STACKS_COPYING, 0 };
+    struct tarn_go_attr attr = {TARN_STACKS_COPYING, 0};
     CHECK_ST(tarn_go(NULL, NULL), TARN_EINVAL);
     CHECK(tarn_last_error()[0] != '\0');
     /* libc is not compiled for copying stacks. */
@@ -221,7 +220,7 @@ static void test_go_sized_stacks(void)
 {
     struct spawn *s = new_shared(sizeof *s);
     for (size_t size = 512 << 10; size <= 8 << 20; size *= 2) {
-        struct tarn_go_attr attr = { TARN_STACKS_FIXED, size + 1 };
+        struct tarn_go_attr attr = {TARN_STACKS_FIXED, size + 1};
         tarn_waitgroup_add(&s->wg, 4);
         for (int i = 0; i < 4; i++)
             CHECK_ST(tarn_go_with(&attr, sized_stack, s), TARN_OK);
@@ -475,7 +474,7 @@ static void yielder(void *arg)
 }
 
 /* Whoever yields goes behind all others. On one P that makes turns exact, but
- * for preemptions and the start. */
+ * for preemptions and the start; on several some may end before others begin. */
 static void test_yield_fairness(void)
 {
     struct yielding *y = new_shared(sizeof *y);
