@@ -305,7 +305,8 @@ static void stressed(void)
     uint64_t before = get().cycles;
     for (int i = 0; i < 500; i++)
         CHECK(tarn_alloc_bytes(16) != NULL);
-    CHECK_GE(get().cycles - before, (uint64_t)10);
+    /* Requests made during a cycle are one. */
+    CHECK_GE(get().cycles - before, (uint64_t)5);
 }
 
 static void run_automatic(void) { RUN(automatic); }
