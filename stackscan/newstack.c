@@ -85,6 +85,9 @@ bool copystack(struct g *gp, size_t newsize)
             s->elem = (char *)s->elem + delta;
     gp->stack = new;
     gp->sched_sp = sp;
+    /* A dead G keeps a stack for the next one only as small as that needs. */
+    if (newsize != old.hi - old.lo)
+        gp->default_stack = false;
     if (gp->stackguard1 != STACK_FORCEMOVE)
         gp->stackguard1 = new.lo + stack_guard;
     delay_point("copystack: guard");
