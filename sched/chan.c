@@ -301,8 +301,7 @@ tarn_status chansend(struct hchan *c, const void *elem, bool block)
     lock(&c->lock);
     tarn_status st = chan_send_locked(c, elem, &wake);
     if (st == TARN_EAGAIN && block)
-        return chan_park(c, &c->sendq, (void *)(uintptr_t)elem,
-                         WAIT_CHAN_SEND)
+        return chan_park(c, &c->sendq, (void *)(uintptr_t)elem, WAIT_CHAN_SEND)
                    ? TARN_OK
                    : TARN_ECLOSED;
     unlock(&c->lock);
@@ -316,11 +315,11 @@ tarn_status chanrecv(struct hchan *c, void *elem, bool block)
     if (!block) {
         /* What is empty and then found open was both in between: a channel
          * does not open again. */
-        bool empty = c->dataqsiz == 0
-                         ? atomic_load_explicit(&c->sendq.first,
-                                                memory_order_acquire) == NULL
-                         : atomic_load_explicit(&c->qcount,
-                                                memory_order_acquire) == 0;
+        bool empty =
+            c->dataqsiz == 0
+                ? atomic_load_explicit(&c->sendq.first, memory_order_acquire) ==
+                      NULL
+                : atomic_load_explicit(&c->qcount, memory_order_acquire) == 0;
         if (empty && !is_closed(c))
             return TARN_EAGAIN;
     }
@@ -338,7 +337,7 @@ tarn_status chanrecv(struct hchan *c, void *elem, bool block)
 
 static tarn_status closechan(struct hchan *c)
 {
-    struct gqueue woken = { 0 };
+    struct gqueue woken = {0};
     struct sudog *s;
 
     lock(&c->lock);

@@ -36,11 +36,11 @@ struct waitq {
 };
 
 struct hchan {
-    struct mutex lock;           /* RANK_CHAN */
-    uint32_t sig;                /* HCHAN_SIG: tells a channel from a mistake */
+    struct mutex lock; /* RANK_CHAN */
+    uint32_t sig;      /* HCHAN_SIG: tells a channel from a mistake */
     _Atomic uint32_t closed;
-    _Atomic size_t qcount;       /* elements in the ring */
-    size_t dataqsiz;             /* its capacity */
+    _Atomic size_t qcount; /* elements in the ring */
+    size_t dataqsiz;       /* its capacity */
     size_t elemsize;
     size_t stride;
     size_t sendx, recvx;

@@ -497,8 +497,9 @@ top:
                 /* A timer armed between our look and our post saw no sleeper:
                  * look once more. */
                 int64_t again = timers_next();
-                if (again == 0 || again >= next)
-                    notetsleep(&mp->park, next - nanotime());
+                int64_t left = next - nanotime();
+                if (left > 0 && (again == 0 || again >= next))
+                    notetsleep(&mp->park, left);
                 lock(&sched.lock);
                 if (sched.timer_sleeper == mp) {
                     sched.timer_sleeper = NULL;

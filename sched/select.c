@@ -339,8 +339,8 @@ int tarn_select(struct tarn_select_case *cases, size_t n, bool has_default)
         return select_one(cases, !has_default);
 
     uint16_t small[2 * SMALL_SELECT];
-    struct scratch scratch = { NULL, 0 };
-    struct selection sel = { cases, small, small + SMALL_SELECT, 0 };
+    struct scratch scratch = {NULL, 0};
+    struct selection sel = {cases, small, small + SMALL_SELECT, 0};
     if (live > (long)SMALL_SELECT) {
         scratch.size = 2 * (size_t)live * sizeof(uint16_t);
         systemstack(scratch_alloc, &scratch);

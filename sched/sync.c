@@ -200,9 +200,9 @@ static NOINLINE void mutex_lock_slow(tarn_mutex *m)
         }
         q_lock(&m->q);
         s = __atomic_load_n(&m->state, __ATOMIC_RELAXED);
-        while ((s & LOCKED) &&
-               !state_cas(m, &s,
-                          (s | WAITERS) & ~(awake ? (uint32_t)AWAKE : 0)))
+        while (
+            (s & LOCKED) &&
+            !state_cas(m, &s, (s | WAITERS) & ~(awake ? (uint32_t)AWAKE : 0)))
             ;
         if (!(s & LOCKED)) {
             q_unlock(&m->q);

@@ -236,7 +236,7 @@ struct sleeper {
 static struct {
     struct mutex lock;
     struct sleeper *free;
-} sleepers = { .lock = MUTEX_INIT(LEAF) };
+} sleepers = {.lock = MUTEX_INIT(LEAF)};
 
 static void new_sleeper(void *arg)
 {
@@ -306,9 +306,11 @@ int64_t tarn_now(void)
 
 struct tarn_timer { /* a managed object, scanned conservatively */
     struct timer t;
+    uint64_t sig; /* TIMER_SIG: tells a timer from a mistake */
     tarn_fn fn;
     void *arg;
 };
+#define TIMER_SIG UINT64_C(0x54494d4552)
 
 /* On g0. The new goroutine's argument is a root of its own, but this timer is
  * out of the heap, where the collector may have been about to look. */
@@ -336,6 +338,7 @@ tarn_timer *tarn_timer_start(int64_t ns, tarn_fn fn, void *arg)
     tarn_timer *t = sched_hooks.alloc(sizeof *t, LAYOUT_CONSERVATIVE);
     if (t == NULL)
         return NULL;
+    t->sig = TIMER_SIG;
     t->fn = fn;
     t->arg = arg;
     t->t.when = deadline(ns > 0 ? ns : 0);
@@ -355,7 +358,10 @@ bool tarn_timer_stop(tarn_timer *t)
     if (!require_goroutine("tarn_timer_stop"))
         return false;
     preempt_check();
-    if (t == NULL || !timer_del(&t->t))
+    if (t == NULL)
+        return false;
+    ASSERT(t->sig == TIMER_SIG);
+    if (!timer_del(&t->t))
         return false;
     /* Not a root any more, but the caller may go on to use what it reaches. */
     sched_hooks.shade(t);

@@ -28,8 +28,8 @@
                     tarn_status_name(cs_got_), tarn_status_name(cs_want_),     \
                     tarn_last_error());                                        \
         if (cs_got_ != cs_want_)                                               \
-            harness_fail(__FILE__, __LINE__, #call " is " #want,               \
-                         (int)cs_got_, (int)cs_want_, true);                   \
+            harness_fail(__FILE__, __LINE__, #call " is " #want, (int)cs_got_, \
+                         (int)cs_want_, true);                                 \
     } while (0)
 
 static void (*suite_body)(void);
@@ -69,8 +69,7 @@ __attribute__((unused)) static void suite_run(void (*body)(void), int procs)
         ;
     if (WIFSIGNALED(status))
         fprintf(stderr, "with %d Ps: ended by signal %d%s\n", procs,
-                WTERMSIG(status),
-                WTERMSIG(status) == SIGALRM ? " (hang)" : "");
+                WTERMSIG(status), WTERMSIG(status) == SIGALRM ? " (hang)" : "");
     CHECK(WIFEXITED(status));
     CHECK_EQ(WEXITSTATUS(status), 0);
     harness_passed += counts[0];
@@ -95,8 +94,8 @@ __attribute__((unused)) static void suite_child_main(void)
     do {                                                                       \
         static char cf_out_[65536];                                            \
         suite_child_fn = (fn);                                                 \
-        int cf_st_ = harness_child(suite_child_main, NULL, cf_out_,            \
-                                   sizeof cf_out_);                            \
+        int cf_st_ =                                                           \
+            harness_child(suite_child_main, NULL, cf_out_, sizeof cf_out_);    \
         CHECK_STR(cf_out_, needle);                                            \
         CHECK(WIFEXITED(cf_st_));                                              \
         CHECK_EQ(WEXITSTATUS(cf_st_), 2);                                      \

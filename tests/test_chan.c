@@ -140,7 +140,7 @@ static void zero_sender(void *arg)
 
 static void test_zero_size(void)
 {
-    static const size_t caps[] = { 0, 1, 5, SIZE_MAX };
+    static const size_t caps[] = {0, 1, 5, SIZE_MAX};
     for (size_t i = 0; i < sizeof caps / sizeof caps[0]; i++) {
         struct one *o = new_shared(sizeof *o);
         SET(o->c, new_chan(0, caps[i]));
@@ -184,9 +184,9 @@ static void size_sender(void *arg)
 
 static void test_sizes(void)
 {
-    static const size_t sizes[] = { 1,  2,  3,  4,  5,  7,   8,    9,   12, 15,
-                                    16, 17, 24, 31, 40, 100, 1000, 4096,
-                                    MAX_ELEM };
+    static const size_t sizes[] = {1,  2,   3,    4,    5,       7,  8,
+                                   9,  12,  15,   16,   17,      24, 31,
+                                   40, 100, 1000, 4096, MAX_ELEM};
     unsigned char buf[MAX_ELEM + 24], want[MAX_ELEM];
     for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
         for (size_t cap = 0; cap <= 3; cap += 3) {
@@ -252,8 +252,7 @@ static void test_model_sequential(void)
             default:
                 if (harness_rand(&rng) % 20 != 0)
                     break;
-                CHECK_ST(tarn_chan_close(c),
-                         closed ? TARN_ECLOSED : TARN_OK);
+                CHECK_ST(tarn_chan_close(c), closed ? TARN_ECLOSED : TARN_OK);
                 closed = true;
             }
             CHECK_EQ(tarn_chan_len(c), tail - head);
@@ -283,7 +282,7 @@ static void produce(void *arg)
         uint64_t v = me << 32 | i;
         switch (harness_rand(&rng) % 4) {
         case 0: {
-            struct tarn_select_case cas = { t->c, TARN_SELECT_SEND, &v, 0 };
+            struct tarn_select_case cas = {t->c, TARN_SELECT_SEND, &v, 0};
             if (tarn_select(&cas, 1, true) == 0) {
                 CHECK_ST(cas.status, TARN_OK);
                 break;
@@ -315,7 +314,7 @@ static void produce(void *arg)
 static void consume(void *arg)
 {
     struct traffic *t = arg;
-    uint64_t next[PRODUCERS] = { 0 }, n = 0, rng = seed_for(200 + tarn_self());
+    uint64_t next[PRODUCERS] = {0}, n = 0, rng = seed_for(200 + tarn_self());
     for (;;) {
         uint64_t v = UINT64_MAX;
         tarn_status st = TARN_EAGAIN;
@@ -348,7 +347,7 @@ static void consume(void *arg)
 
 static void test_traffic(void)
 {
-    static const size_t caps[] = { 0, 1, 2, 7, 128 };
+    static const size_t caps[] = {0, 1, 2, 7, 128};
     for (size_t k = 0; k < sizeof caps / sizeof caps[0]; k++) {
         struct traffic *t = new_shared(sizeof *t);
         SET(t->c, new_chan(sizeof(uint64_t), caps[k]));
@@ -647,7 +646,7 @@ struct parcel { /* a pointer among other things */
 __attribute__((noinline)) static void fill_with_boxes(tarn_chan *c, uint64_t n)
 {
     for (uint64_t i = 0; i < n; i++) {
-        struct parcel p = { (uint32_t)i, new_box(i), "abcdefgh" };
+        struct parcel p = {(uint32_t)i, new_box(i), "abcdefgh"};
         CHECK_ST(tarn_chan_send(c, &p), TARN_OK);
     }
 }

@@ -16,7 +16,7 @@ static void nothing(void *arg)
 
 static void test_off_goroutine(void)
 {
-    struct tarn_go_attr attr = { TARN_STACKS_AUTO, 0 };
+    struct tarn_go_attr attr = {TARN_STACKS_AUTO, 0};
     CHECK_EQ(tarn_self(), 0u);
     CHECK_ST(tarn_go(nothing, NULL), TARN_ESTATE);
     CHECK_STR(tarn_last_error(), "tarn_go");
@@ -176,8 +176,7 @@ static void test_deadlock(void)
         CHECK_FATAL(all_block, "all goroutines are asleep - deadlock!");
         CHECK_FATAL(main_blocks_rest_end,
                     "all goroutines are asleep - deadlock!");
-        CHECK_FATAL(block_after_sleep,
-                    "all goroutines are asleep - deadlock!");
+        CHECK_FATAL(block_after_sleep, "all goroutines are asleep - deadlock!");
     }
 }
 
@@ -185,7 +184,7 @@ static void test_deadlock(void)
 
 static void test_go_arguments(void)
 {
-    struct tarn_go_attr attr = { TARN_STACKS_COPYING, 0 };
+    struct tarn_go_attr attr = {TARN_STACKS_COPYING, 0};
     CHECK_ST(tarn_go(NULL, NULL), TARN_EINVAL);
     CHECK(tarn_last_error()[0] != '\0');
     /* libc is not compiled for copying stacks. */
@@ -211,17 +210,59 @@ static void sized_stack(void *arg)
     tarn_waitgroup_done(&s->wg);
 }
 
+static void sized_stack_done(void *arg)
+{
+    struct spawn *s = arg;
+    tarn_waitgroup_done(&s->wg);
+}
+
+static void sized_stack_wait(void *arg)
+{
+    struct spawn *s = arg;
+    while (__atomic_load_n(&s->count, __ATOMIC_RELAXED) == 0)
+        tarn_sleep(1000000);
+    tarn_waitgroup_done(&s->wg);
+}
+
 static void test_go_sized_stacks(void)
 {
     struct spawn *s = new_shared(sizeof *s);
     for (size_t size = 512 << 10; size <= 8 << 20; size *= 2) {
-        struct tarn_go_attr attr = { TARN_STACKS_FIXED, size + 1 };
+        struct tarn_go_attr attr = {TARN_STACKS_FIXED, size + 1};
         tarn_waitgroup_add(&s->wg, 4);
         for (int i = 0; i < 4; i++)
             CHECK_ST(tarn_go_with(&attr, sized_stack, s), TARN_OK);
         tarn_waitgroup_wait(&s->wg);
     }
     CHECK_EQ(s->count, 5u * 4);
+}
+
+/* A refusal leaves the reused goroutine without a stack, and usable. */
+static void test_go_refused_stack(void)
+{
+    struct spawn *s = new_shared(sizeof *s);
+    struct tarn_go_attr huge = { TARN_STACKS_FIXED, (size_t)1 << 40 };
+    struct tarn_go_attr small = { TARN_STACKS_FIXED, (size_t)1 << 20 };
+    tarn_waitgroup_add(&s->wg, 1);
+    CHECK_ST(tarn_go(sized_stack_done, s), TARN_OK);
+    tarn_waitgroup_wait(&s->wg);
+    int started = 0;
+    for (int refused = 0; refused < 3 && started < 1000;) {
+        tarn_waitgroup_add(&s->wg, 1);
+        tarn_status st = tarn_go_with(&huge, sized_stack_wait, s);
+        if (st == TARN_OK) {
+            started++;
+            continue;
+        }
+        CHECK_ST(st, TARN_ENOMEM);
+        tarn_waitgroup_done(&s->wg);
+        refused++;
+    }
+    s->count = 1;
+    tarn_waitgroup_wait(&s->wg);
+    tarn_waitgroup_add(&s->wg, 1);
+    CHECK_ST(tarn_go_with(&small, sized_stack_done, s), TARN_OK);
+    tarn_waitgroup_wait(&s->wg);
 }
 
 /* The number of a goroutine that said it is done goes down a little later. */
@@ -450,7 +491,7 @@ static void yielder(void *arg)
 }
 
 /* Whoever yields goes behind all others. On one P that makes turns exact, but
- * for preemptions and the start. */
+ * for preemptions and the start; on several some may end before others begin. */
 static void test_yield_fairness(void)
 {
     struct yielding *y = new_shared(sizeof *y);
@@ -458,8 +499,10 @@ static void test_yield_fairness(void)
     for (int i = 0; i < YIELDERS; i++)
         go(yielder, y);
     tarn_waitgroup_wait(&y->wg);
-    for (int i = 0; i < YIELDERS; i++)
-        CHECK_GE(y->count[i], tarn_procs() == 1 ? 4000u : 1u);
+    /* On several, the system may keep the thread that has one of them from
+     * running for all that time. */
+    for (int i = 0; i < YIELDERS && tarn_procs() == 1; i++)
+        CHECK_GE(y->count[i], 4000u);
 }
 
 struct handshake {
@@ -665,6 +708,7 @@ static void body(void)
     RUN(test_go_arguments);
     RUN(test_goroutine_count);
     RUN(test_go_sized_stacks);
+    RUN(test_go_refused_stack);
     RUN(test_self_unique);
     RUN(test_spawn_100k);
     RUN(test_spawn_tree);

@@ -1,5 +1,6 @@
 /* Select: semantics, fairness, both ends of one channel, thousands of cases,
  * conservation of tokens under stress. */
+#include "base/fail.h"
 #include "suite.h"
 
 static uint64_t seed_for(uint64_t i)
@@ -9,14 +10,12 @@ static uint64_t seed_for(uint64_t i)
 
 static struct tarn_select_case recv_case(tarn_chan *c, void *to)
 {
-    return (struct tarn_select_case){ c, TARN_SELECT_RECV, to,
-                                      TARN_EAGAIN };
+    return (struct tarn_select_case){c, TARN_SELECT_RECV, to, TARN_EAGAIN};
 }
 
 static struct tarn_select_case send_case(tarn_chan *c, void *from)
 {
-    return (struct tarn_select_case){ c, TARN_SELECT_SEND, from,
-                                      TARN_EAGAIN };
+    return (struct tarn_select_case){c, TARN_SELECT_SEND, from, TARN_EAGAIN};
 }
 
 /* --- semantics ----------------------------------------------------------- */
@@ -37,7 +36,7 @@ static void test_bad_input(void)
     CHECK_EQ(tarn_select(&cas, SIZE_MAX, true), -2);
     cas.op = (enum tarn_select_op)7;
     CHECK_EQ(tarn_select(&cas, 1, true), -2);
-    struct tarn_select_case two[2] = { send_case(c, &v), send_case(c, NULL) };
+    struct tarn_select_case two[2] = {send_case(c, &v), send_case(c, NULL)};
     CHECK_EQ(tarn_select(two, 2, true), -2);
     CHECK_STR(tarn_last_error(), "case 1");
     CHECK_EQ(tarn_chan_len(c), 0u); /* nothing was done */
@@ -49,13 +48,11 @@ static void test_default(void)
     tarn_chan *empty = new_chan(8, 1), *full = new_chan(8, 1);
     CHECK_ST(tarn_chan_send(full, &v), TARN_OK);
     CHECK_EQ(tarn_select(NULL, 0, true), -1);
-    struct tarn_select_case none[3] = { recv_case(NULL, &v),
-                                        send_case(NULL, &v),
-                                        recv_case(NULL, NULL) };
+    struct tarn_select_case none[3] = {recv_case(NULL, &v), send_case(NULL, &v),
+                                       recv_case(NULL, NULL)};
     CHECK_EQ(tarn_select(none, 3, true), -1);
-    struct tarn_select_case wait[3] = { recv_case(empty, &v),
-                                        send_case(full, &v),
-                                        recv_case(NULL, &v) };
+    struct tarn_select_case wait[3] = {
+        recv_case(empty, &v), send_case(full, &v), recv_case(NULL, &v)};
     CHECK_EQ(tarn_select(wait, 3, true), -1);
     CHECK_EQ(tarn_select(wait, 1, true), -1);
     CHECK_EQ(tarn_select(wait + 1, 1, true), -1);
@@ -97,8 +94,7 @@ static void test_send_ready(void)
     uint64_t a = 11, b = 22, v;
     tarn_chan *full = new_chan(8, 1), *room = new_chan(8, 1);
     CHECK_ST(tarn_chan_send(full, &a), TARN_OK);
-    struct tarn_select_case cas[2] = { send_case(full, &a),
-                                       send_case(room, &b) };
+    struct tarn_select_case cas[2] = {send_case(full, &a), send_case(room, &b)};
     CHECK_EQ(tarn_select(cas, 2, false), 1);
     CHECK_ST(cas[1].status, TARN_OK);
     CHECK_ST(tarn_chan_recv(room, &v), TARN_OK);
@@ -110,15 +106,15 @@ static void test_closed(void)
     uint64_t v = 5, w = 6;
     tarn_chan *closed = new_chan(8, 1), *open = new_chan(8, 0);
     CHECK_ST(tarn_chan_close(closed), TARN_OK);
-    struct tarn_select_case cas[2] = { recv_case(open, &w),
-                                       recv_case(closed, &v) };
+    struct tarn_select_case cas[2] = {recv_case(open, &w),
+                                      recv_case(closed, &v)};
     CHECK_EQ(tarn_select(cas, 2, false), 1);
     CHECK_ST(cas[1].status, TARN_ECLOSED);
     CHECK_EQ(v, 0u);
     CHECK_EQ(w, 6u);
     v = 5;
-    struct tarn_select_case snd[2] = { send_case(open, &w),
-                                       send_case(closed, &v) };
+    struct tarn_select_case snd[2] = {send_case(open, &w),
+                                      send_case(closed, &v)};
     CHECK_EQ(tarn_select(snd, 2, true), 1);
     CHECK_ST(snd[1].status, TARN_ECLOSED);
     CHECK_EQ(v, 5u);
@@ -179,11 +175,11 @@ static void test_close_wakes(void)
  * a right select fails this once in 10^11 runs. */
 static void test_fairness(void)
 {
-    static const int ks[] = { 2, 3, 8, 9, 20 };
+    static const int ks[] = {2, 3, 8, 9, 20};
     for (size_t t = 0; t < sizeof ks / sizeof ks[0]; t++) {
         int k = ks[t], n = 3000 * k;
         struct tarn_select_case cas[40];
-        int count[40] = { 0 };
+        int count[40] = {0};
         tarn_chan *closed = new_chan(8, 0), *idle = new_chan(8, 0);
         CHECK_ST(tarn_chan_close(closed), TARN_OK);
         for (int i = 0; i < 2 * k; i++) {
@@ -219,8 +215,8 @@ static void self_selector(void *arg)
     uint64_t me = ADD(s->id, 1), sent = 0, received = 0;
     for (int i = 0; i < 2000; i++) {
         uint64_t in = 99, out = me;
-        struct tarn_select_case cas[2] = { send_case(s->c, &out),
-                                           recv_case(s->c, &in) };
+        struct tarn_select_case cas[2] = {send_case(s->c, &out),
+                                          recv_case(s->c, &in)};
         if ((me + (uint64_t)i) % 2 == 0) {
             struct tarn_select_case t = cas[0];
             cas[0] = cas[1];
@@ -283,6 +279,24 @@ static void test_many_ready(void)
     CHECK_EQ(tarn_select(cas, N, true), -1);
     CHECK_ST(tarn_chan_send(c, &v), TARN_OK);
     CHECK_GE(tarn_select(cas, N, false), 0);
+    CHECK_EQ(tarn_chan_len(c), 0u);
+}
+
+static void test_no_memory(void)
+{
+    struct tarn_select_case cas[100];
+    tarn_chan *c = new_chan(8, 1);
+    uint64_t v = 1;
+    for (int i = 0; i < 100; i++)
+        cas[i] = recv_case(c, &v);
+    CHECK_ST(tarn_chan_send(c, &v), TARN_OK);
+    fail_inject(FAIL_MALLOC, 0, 1);
+    int k = tarn_select(cas, 100, false);
+    fail_reset();
+    CHECK_EQ(k, -2);
+    CHECK_STR(tarn_last_error(), "memory");
+    CHECK_EQ(tarn_chan_len(c), 1u);
+    CHECK_GE(tarn_select(cas, 100, false), 0);
     CHECK_EQ(tarn_chan_len(c), 0u);
 }
 
@@ -367,15 +381,15 @@ static void stress_plain_recv(void *arg)
 static void stress_select_all(struct stress *s, enum tarn_select_op op,
                               int first)
 {
-    uint64_t done[STRESS_CHANS] = { 0 }, buf[STRESS_CHANS];
+    uint64_t done[STRESS_CHANS] = {0}, buf[STRESS_CHANS];
     int left = STRESS_CHANS - first;
     while (left > 0) {
         struct tarn_select_case cas[STRESS_CHANS];
         for (int i = 0; i < STRESS_CHANS; i++) {
             bool on = i >= first && done[i] < STRESS_N;
             buf[i] = op == TARN_SELECT_SEND ? done[i] : UINT64_MAX;
-            cas[i] = (struct tarn_select_case){ on ? s->c[i] : NULL, op,
-                                                &buf[i], TARN_EAGAIN };
+            cas[i] = (struct tarn_select_case){on ? s->c[i] : NULL, op, &buf[i],
+                                               TARN_EAGAIN};
         }
         int k = tarn_select(cas, STRESS_CHANS, false);
         CHECK_GE(k, first);
@@ -454,7 +468,7 @@ static void mover(void *arg)
 static void test_tokens(void)
 {
     struct tokens *t = new_shared(sizeof *t);
-    bool seen[TOKENS + 1] = { false };
+    bool seen[TOKENS + 1] = {false};
     for (int i = 0; i < TOKEN_CHANS; i++)
         SET(t->c[i], new_chan(8, TOKENS / TOKEN_CHANS + 2));
     for (uint64_t i = 1; i <= TOKENS; i++)
@@ -546,8 +560,8 @@ static void box_server(void *arg)
         struct box *b = new_shared(sizeof *b);
         b->value = i;
         b->check = ~i;
-        struct tarn_select_case cas[2] = { send_case(w->a, &b),
-                                           send_case(w->b, &b) };
+        struct tarn_select_case cas[2] = {send_case(w->a, &b),
+                                          send_case(w->b, &b)};
         CHECK_GE(tarn_select(cas, 2, false), 0);
     }
     tarn_chan_close(w->a);
@@ -562,8 +576,8 @@ static void test_gc(void)
     uint64_t n = 0, sum = 0;
     for (;;) {
         struct box *b = NULL;
-        struct tarn_select_case cas[2] = { recv_case(w->a, &b),
-                                           recv_case(w->b, &b) };
+        struct tarn_select_case cas[2] = {recv_case(w->a, &b),
+                                          recv_case(w->b, &b)};
         if (n % 20 == 0)
             CHECK_ST(tarn_gc(), TARN_OK);
         int k = tarn_select(cas, 2, false);
@@ -593,9 +607,9 @@ __attribute__((noinline)) static uint64_t dig(unsigned depth, tarn_chan *c,
     if (depth > 0) {
         v = dig(depth - 1, c, never);
     } else {
-        struct tarn_select_case cas[3] = { recv_case(never, &other),
-                                           send_case(never, &other),
-                                           recv_case(c, &v) };
+        struct tarn_select_case cas[3] = {recv_case(never, &other),
+                                          send_case(never, &other),
+                                          recv_case(c, &v)};
         CHECK_EQ(tarn_select(cas, 3, false), 2);
         CHECK_EQ(other, 7u);
     }
@@ -616,8 +630,7 @@ static void digger(void *arg)
     uint64_t rng = seed_for(3000 + tarn_self()), sum = 0;
     for (int i = 0; i < 20; i++) {
         /* A channel of one's own: the others' sends would match our receive. */
-        sum += dig((unsigned)(harness_rand(&rng) % 200), d->c,
-                   new_chan(8, 0));
+        sum += dig((unsigned)(harness_rand(&rng) % 200), d->c, new_chan(8, 0));
     }
     ADD(d->sum, sum);
     tarn_waitgroup_done(&d->wg);
@@ -644,8 +657,8 @@ static void test_operands_on_stacks(void)
 static void select_nothing(void *arg)
 {
     (void)arg;
-    struct tarn_select_case cas[2] = { recv_case(NULL, NULL),
-                                       send_case(NULL, NULL) };
+    struct tarn_select_case cas[2] = {recv_case(NULL, NULL),
+                                      send_case(NULL, NULL)};
     tarn_select(cas, 2, false);
     printf("came back\n");
 }
@@ -661,7 +674,7 @@ static void select_never(void *arg)
     (void)arg;
     uint64_t v = 0;
     tarn_chan *c = new_chan(8, 0);
-    struct tarn_select_case cas[2] = { recv_case(c, &v), send_case(c, &v) };
+    struct tarn_select_case cas[2] = {recv_case(c, &v), send_case(c, &v)};
     tarn_select(cas, 2, false);
     printf("came back\n");
 }
@@ -682,6 +695,7 @@ static void body(void)
     RUN(test_fairness);
     RUN(test_self_select);
     RUN(test_many_ready);
+    RUN(test_no_memory);
     RUN(test_many_blocked);
     RUN(test_stress);
     RUN(test_tokens);

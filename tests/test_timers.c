@@ -1,5 +1,6 @@
 /* Sleep and timers. What a clock can promise is "not before": no test here
  * fails because something came late. */
+#include "base/fail.h"
 #include "suite.h"
 
 #define MS INT64_C(1000000)
@@ -24,8 +25,8 @@ static void test_off_goroutine(void)
 
 static void test_sleep_lower_bound(void)
 {
-    static const int64_t ns[] = { INT64_MIN, -1, 0,      1,     1000,
-                                  100000,    MS, 5 * MS, 20 * MS };
+    static const int64_t ns[] = {INT64_MIN, -1, 0,      1,      1000,
+                                 100000,    MS, 5 * MS, 20 * MS};
     for (size_t i = 0; i < sizeof ns / sizeof ns[0]; i++) {
         int64_t before = tarn_now();
         tarn_sleep(ns[i]);
@@ -130,7 +131,7 @@ static tarn_timer *start_timer(int64_t ns, tarn_fn fn, void *arg)
 
 static void test_timer_fires(void)
 {
-    static const int64_t ns[] = { INT64_MIN, -5, 0, 1, 1000, MS, 10 * MS };
+    static const int64_t ns[] = {INT64_MIN, -5, 0, 1, 1000, MS, 10 * MS};
     CHECK(tarn_timer_start(MS, NULL, NULL) == NULL);
     CHECK_STR(tarn_last_error(), "fn");
     for (size_t i = 0; i < sizeof ns / sizeof ns[0]; i++) {
@@ -154,7 +155,7 @@ static void must_not_fire(void *arg)
 
 static void test_timer_stop(void)
 {
-    static const int64_t ns[] = { 3600 * 1000 * MS, INT64_MAX };
+    static const int64_t ns[] = {3600 * 1000 * MS, INT64_MAX};
     for (int i = 0; i < 2; i++) {
         tarn_timer *t = start_timer(ns[i], must_not_fire, NULL);
         CHECK(tarn_timer_stop(t));
@@ -203,7 +204,7 @@ static void test_timer_many(void)
     }
     for (int i = 0; i < ORDER_N; i++)
         CHECK_ST(tarn_chan_recv(o->c, NULL), TARN_OK);
-    bool seen[ORDER_N + 1] = { false };
+    bool seen[ORDER_N + 1] = {false};
     for (int i = 0; i < ORDER_N; i++) {
         CHECK(o->rank[i] >= 1 && o->rank[i] <= ORDER_N && !seen[o->rank[i]]);
         seen[o->rank[i]] = true;
@@ -225,8 +226,8 @@ static void heap_arm(void *arg)
     struct heap_test *h = arg;
     uint64_t rng = seed_for(10 + tarn_self()), i;
     while ((i = ADD(h->next, 1) - 1) < HEAP_N) {
-        int64_t ns = 3600 * 1000 * MS +
-                     (int64_t)(harness_rand(&rng) % 100) * MS;
+        int64_t ns =
+            3600 * 1000 * MS + (int64_t)(harness_rand(&rng) % 100) * MS;
         SET(h->t[i], start_timer(ns, must_not_fire, NULL));
         if (harness_rand(&rng) % 8 == 0)
             tarn_yield();
@@ -284,8 +285,8 @@ static void test_timer_stop_race(void)
     uint64_t rng = seed_for(3);
     for (int i = 0; i < N; i++) {
         tarn_waitgroup_add(&r->all, 1);
-        tarn_timer *t = start_timer((int64_t)(harness_rand(&rng) % 40000),
-                                    race_fire, r);
+        tarn_timer *t =
+            start_timer((int64_t)(harness_rand(&rng) % 40000), race_fire, r);
         int64_t until = tarn_now() + (int64_t)(harness_rand(&rng) % 40000);
         while (tarn_now() < until)
             tarn_yield();
@@ -371,6 +372,79 @@ static void test_timers_during_gc(void)
     }
 }
 
+/* --- no memory ----------------------------------------------------------- */
+
+static void timers_without_memory(void *arg)
+{
+    (void)arg;
+    /* The first ones make room in the managed heap for the others. */
+    for (int i = 0; i < 50; i++) {
+        if (i == 10)
+            fail_inject(FAIL_MALLOC, 0, -1);
+        start_timer(3600 * 1000 * MS, must_not_fire, NULL);
+    }
+    printf("came through\n");
+}
+
+static void sleep_without_memory(void *arg)
+{
+    (void)arg;
+    fail_inject(FAIL_MALLOC, 0, -1);
+    tarn_sleep(MS);
+    printf("came through\n");
+}
+
+static void set_flag(void *arg)
+{
+    ADD(*(uint64_t *)arg, 1);
+}
+
+/* A timer whose goroutine cannot be made when it is due tries again. */
+static void fire_without_memory(void *arg)
+{
+    (void)arg;
+    uint64_t *flag = new_shared(sizeof *flag);
+    start_timer(MS, set_flag, flag);
+    fail_inject(FAIL_MALLOC, 0, -1);
+    int64_t until = tarn_now() + 10 * MS;
+    while (tarn_now() < until)
+        tarn_yield();
+    CHECK_EQ(LOAD(*flag), 0u);
+    fail_reset();
+    while (LOAD(*flag) == 0)
+        tarn_yield();
+    printf("fired after all\n");
+}
+
+static void fire_without_memory_child(void)
+{
+    suite_child_fn = fire_without_memory;
+    suite_child_main();
+}
+
+static void child_timers_without_memory(void)
+{
+    suite_child_fn = timers_without_memory;
+    suite_child_main();
+}
+
+static void child_sleep_without_memory(void)
+{
+    suite_child_fn = sleep_without_memory;
+    suite_child_main();
+}
+
+static void test_no_memory(void)
+{
+    static char out[65536];
+    suite_child_procs = 1;
+    CHECK_THROWS(child_timers_without_memory, NULL, "timers: no memory");
+    CHECK_THROWS(child_sleep_without_memory, NULL, "tarn_sleep: no memory");
+    int st = harness_child(fire_without_memory_child, NULL, out, sizeof out);
+    CHECK_STR(out, "fired after all");
+    CHECK(WIFEXITED(st));
+}
+
 static void body(void)
 {
     RUN(test_sleep_lower_bound);
@@ -390,6 +464,7 @@ int main(int argc, char **argv)
 {
     harness_init(argc, argv);
     RUN(test_off_goroutine);
+    RUN(test_no_memory);
     suite_run(body, 1);
     suite_run(body, 4);
     suite_run(body, 16);
