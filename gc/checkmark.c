@@ -103,7 +103,7 @@ static void scan(uintptr_t base)
     cm.holder = base;
     if (s->layout == LAYOUT_TRACED) {
         tarn_tracer tr = { NULL };
-        size_t n = s->large || o.size >= 2 * t->size ? o.size / t->size : 1;
+        size_t n = o.size / t->size;
         for (size_t i = 0; i < n; i++)
             t->trace((void *)(base + i * t->size), &tr);
         return;

@@ -300,7 +300,7 @@ static NOINLINE void scan_by_span(uintptr_t base, struct gcwork *w)
         tarn_tracer t = { w };
         struct tarn_type *type = s->type;
         size_t size = s->elemsize;
-        size_t n = s->large || size >= 2 * type->size ? size / type->size : 1;
+        size_t n = size / type->size; /* 0: an array of none */
         for (size_t i = 0; i < n; i++)
             type->trace((void *)(base + i * type->size), &t);
         w->scanned += size;

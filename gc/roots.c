@@ -26,7 +26,7 @@ static bool push_range(struct root_range **a, size_t *n, size_t *cap,
         *a = na;
         *cap = c;
     }
-    (*a)[(*n)++] = (struct root_range){ lo, hi };
+    (*a)[(*n)++] = (struct root_range){ lo, hi, false };
     return true;
 }
 
@@ -83,18 +83,21 @@ static int add_segments(struct dl_phdr_info *info, size_t size, void *vlist)
     return 0;
 }
 
-void gc_roots_init(void)
+bool gc_roots_init(void)
 {
     mutex_init(&gc.rootlock, RANK_ROOTS);
-    gc_roots_refresh_segments();
+    return gc_roots_refresh_segments();
 }
 
-void gc_roots_refresh_segments(void)
+bool gc_roots_refresh_segments(void)
 {
     struct seg_list l = { 0 };
     dl_iterate_phdr(add_segments, &l);
-    if (l.failed)
-        throw("out of memory for the list of data segments");
+    if (l.failed) {
+        set_error("out of memory for the list of data segments");
+        sys_free(l.r);
+        return false;
+    }
     lock(&gc.rootlock);
     struct root_range *old = gc.segments;
     gc.segments = l.r;
@@ -102,6 +105,7 @@ void gc_roots_refresh_segments(void)
     gc.cap_segments = l.cap;
     unlock(&gc.rootlock);
     sys_free(old);
+    return true;
 }
 
 void gc_scan_plain_roots(struct gcwork *w)
@@ -113,7 +117,25 @@ void gc_scan_plain_roots(struct gcwork *w)
         scan_conservative(gc.segments[i].lo, gc.segments[i].hi, w, false);
     for (size_t i = 0; i < gc.nplain; i++)
         scan_conservative(gc.plain[i].lo, gc.plain[i].hi, w, false);
+    for (size_t i = 0; i < gc.nbarriered; i++)
+        if (gc.barriered[i].late)
+            scan_conservative(gc.barriered[i].lo, gc.barriered[i].hi, w,
+                              false);
     unlock(&gc.rootlock);
+}
+
+/* The barrier for a whole range: its job may have been done already when it is
+ * added, with words in it that were written without one, and may be still to
+ * come when it is removed. rootlock held. False: not on a goroutine. */
+static bool shade_range(const struct root_range *r)
+{
+    if (!on_goroutine())
+        return false;
+    struct m *mp = acquirem();
+    if (atomic_load_explicit(&gc.phase, memory_order_relaxed) == GC_MARK)
+        scan_conservative(r->lo, r->hi, &gcp_of(mp->p)->gcw, false);
+    releasem(mp);
+    return true;
 }
 
 tarn_status tarn_roots_add(const void *lo, const void *hi, unsigned flags)
@@ -130,6 +152,10 @@ tarn_status tarn_roots_add(const void *lo, const void *hi, unsigned flags)
                                &gc.cap_barriered, (uintptr_t)lo, h)
                   : push_range(&gc.plain, &gc.nplain, &gc.cap_plain,
                                (uintptr_t)lo, h);
+    if (ok && flags & TARN_ROOTS_BARRIERED) {
+        struct root_range *r = &gc.barriered[gc.nbarriered - 1];
+        r->late = !shade_range(r);
+    }
     unlock(&gc.rootlock);
     if (!ok) {
         set_error("tarn_roots_add: out of memory");
@@ -143,6 +169,7 @@ static bool remove_range(struct root_range *a, size_t *n, uintptr_t lo,
 {
     for (size_t i = 0; i < *n; i++)
         if (a[i].lo == lo && a[i].hi == hi) {
+            shade_range(&a[i]);
             a[i] = a[--*n];
             return true;
         }
@@ -222,9 +249,11 @@ void markroot(struct gcwork *w, uint32_t job)
 {
     if (job == 0) {
         lock(&gc.rootlock);
-        for (size_t i = 0; i < gc.nbarriered && !GC_FAULT(BARRIERED); i++)
+        for (size_t i = 0; i < gc.nbarriered && !GC_FAULT(BARRIERED); i++) {
             scan_conservative(gc.barriered[i].lo, gc.barriered[i].hi, w,
                               false);
+            gc.barriered[i].late = false;
+        }
         unlock(&gc.rootlock);
     } else if (job < gc.root_stacks) {
         if (!GC_FAULT(TIMERS))
@@ -256,6 +285,8 @@ void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
                                 uint64_t id, void *arg),
                   void *arg)
 {
+    /* Threads without a P go on. */
+    lock(&gc.rootlock);
     for (size_t i = 0; i < gc.nsegments; i++)
         range(gc.segments[i].lo, gc.segments[i].hi, "data segment", i, arg);
     for (size_t i = 0; i < gc.nplain; i++)
@@ -263,6 +294,7 @@ void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
     for (size_t i = 0; i < gc.nbarriered; i++)
         range(gc.barriered[i].lo, gc.barriered[i].hi, "barriered root range",
               i, arg);
+    unlock(&gc.rootlock);
     struct each_arg a = { range, arg, 0 };
     for (uint32_t i = 0; i < nprocs; i++) {
         a.goid = i;

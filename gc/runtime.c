@@ -3,11 +3,12 @@
 #include "base/sysmem.h"
 #include "gc/gc.h"
 
-static void p_init(struct p *pp)
+static bool p_init(struct p *pp)
 {
     pp->gcdata = sys_alloc_aligned(sizeof(struct gcp), CACHE_LINE);
     if (pp->gcdata == NULL)
-        throw("out of memory for P %u's mark buffers", pp->id);
+        set_error("out of memory for P %u's mark buffers", pp->id);
+    return pp->gcdata != NULL;
 }
 
 static void *alloc_for_sched(size_t n, enum layout layout)
@@ -22,7 +23,8 @@ static tarn_status start(const struct tarn_options *o)
     if (!heap_init((size_t)options.heapmax))
         return TARN_ENOMEM;
     stackscan_init();
-    gc_init();
+    if (!gc_init())
+        return TARN_ENOMEM;
     sched_hooks.p_init = p_init;
     sched_hooks.on_start = gc_on_start;
     sched_hooks.gc_worker = gc_worker_hook;
@@ -33,7 +35,7 @@ static tarn_status start(const struct tarn_options *o)
     sched_hooks.stw_done = gc_stw_done;
     uint32_t procs =
         options.maxprocs ? (uint32_t)options.maxprocs : cpu_count();
-    return sched_init(procs) ? TARN_OK : TARN_ESYS;
+    return sched_init(procs);
 }
 
 tarn_status tarn_main(const struct tarn_options *opts, tarn_fn fn, void *arg)

@@ -978,6 +978,45 @@ static void test_roots_late(void)
     printf("     late roots met the mark %d times\n", met);
 }
 
+/* What only a grey stack held goes into memory that becomes a barriered range
+ * after the barriered ranges have been scanned. */
+__attribute__((noinline)) static bool bury(struct node **white,
+                                           struct node **r)
+{
+    bool hit = marking() && !stack_black() && is_white(*white) &&
+               atomic_load(&gc.blacken) && atomic_load(&gc.root_next) > 1;
+    r[1] = *white;
+    *white = NULL;
+    CHECK_ST(tarn_roots_add(r, r + 3, TARN_ROOTS_BARRIERED), TARN_OK);
+    return hit;
+}
+
+static void test_roots_from_stack(void)
+{
+    tarn_chan *c = new_chan(8, 0);
+    for (int i = 0; i < 300; i++)
+        go(parked, c);
+    int hits = 0, tries = 0, most = nprocs > 1 ? 300 : 10;
+    while (hits < 5 && tries++ < most) {
+        struct node **r = calloc(3, sizeof *r);
+        struct node *white = new_node(6);
+        uint64_t target = atomic_load(&gc.cycles) + 1;
+        gc_request();
+        while (!marking() && atomic_load(&gc.cycles) < target)
+            pause_briefly();
+        /* No safe point here: the stack stays grey if it is. */
+        while (atomic_load(&gc.root_next) < 2 && marking() && nprocs > 1)
+            ;
+        hits += bury(&white, r);
+        collect();
+        check_node(r[1], 6);
+        CHECK_ST(tarn_roots_remove(r, r + 3), TARN_OK);
+        free(r);
+    }
+    printf("     roots from a stack met %d times in %d\n", hits, tries);
+    CHECK_ST(tarn_chan_close(c), TARN_OK);
+}
+
 struct timed {
     tarn_waitgroup wg;
     _Atomic int fired;
@@ -1121,6 +1160,7 @@ static void body(void)
     RUN(test_roots);
     RUN(test_roots_change);
     RUN(test_roots_late);
+    RUN(test_roots_from_stack);
     RUN(test_timers);
     RUN(test_churn);
     RUN(test_stacks);

@@ -210,6 +210,20 @@ static void sized_stack(void *arg)
     tarn_waitgroup_done(&s->wg);
 }
 
+static void sized_stack_done(void *arg)
+{
+    struct spawn *s = arg;
+    tarn_waitgroup_done(&s->wg);
+}
+
+static void sized_stack_wait(void *arg)
+{
+    struct spawn *s = arg;
+    while (__atomic_load_n(&s->count, __ATOMIC_RELAXED) == 0)
+        tarn_sleep(1000000);
+    tarn_waitgroup_done(&s->wg);
+}
+
 static void test_go_sized_stacks(void)
 {
     struct spawn *s = new_shared(sizeof *s);
@@ -221,6 +235,34 @@ static void test_go_sized_stacks(void)
         tarn_waitgroup_wait(&s->wg);
     }
     CHECK_EQ(s->count, 5u * 4);
+}
+
+/* A refusal leaves the reused goroutine without a stack, and usable. */
+static void test_go_refused_stack(void)
+{
+    struct spawn *s = new_shared(sizeof *s);
+    struct tarn_go_attr huge = { TARN_STACKS_FIXED, (size_t)1 << 40 };
+    struct tarn_go_attr small = { TARN_STACKS_FIXED, (size_t)1 << 20 };
+    tarn_waitgroup_add(&s->wg, 1);
+    CHECK_ST(tarn_go(sized_stack_done, s), TARN_OK);
+    tarn_waitgroup_wait(&s->wg);
+    int started = 0;
+    for (int refused = 0; refused < 3 && started < 1000;) {
+        tarn_waitgroup_add(&s->wg, 1);
+        tarn_status st = tarn_go_with(&huge, sized_stack_wait, s);
+        if (st == TARN_OK) {
+            started++;
+            continue;
+        }
+        CHECK_ST(st, TARN_ENOMEM);
+        tarn_waitgroup_done(&s->wg);
+        refused++;
+    }
+    s->count = 1;
+    tarn_waitgroup_wait(&s->wg);
+    tarn_waitgroup_add(&s->wg, 1);
+    CHECK_ST(tarn_go_with(&small, sized_stack_done, s), TARN_OK);
+    tarn_waitgroup_wait(&s->wg);
 }
 
 /* The number of a goroutine that said it is done goes down a little later. */
@@ -457,8 +499,10 @@ static void test_yield_fairness(void)
     for (int i = 0; i < YIELDERS; i++)
         go(yielder, y);
     tarn_waitgroup_wait(&y->wg);
-    for (int i = 0; i < YIELDERS; i++)
-        CHECK_GE(y->count[i], tarn_procs() == 1 ? 4000u : 0u);
+    /* On several, the system may keep the thread that has one of them from
+     * running for all that time. */
+    for (int i = 0; i < YIELDERS && tarn_procs() == 1; i++)
+        CHECK_GE(y->count[i], 4000u);
 }
 
 struct handshake {
@@ -664,6 +708,7 @@ static void body(void)
     RUN(test_go_arguments);
     RUN(test_goroutine_count);
     RUN(test_go_sized_stacks);
+    RUN(test_go_refused_stack);
     RUN(test_self_unique);
     RUN(test_spawn_100k);
     RUN(test_spawn_tree);
