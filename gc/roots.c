@@ -221,7 +221,10 @@ static void shade_timer(const void *p, void *arg)
 
 static void markroot_stack(struct gcwork *w, struct g *gp)
 {
-    if (gp->system || readgstatus(gp) == Gdead || GC_FAULT(STACKS))
+    /* In this order: a new life's status comes after the rest of it. */
+    if (readgstatus(gp) == Gdead ||
+        atomic_load_explicit(&gp->system, memory_order_relaxed) ||
+        GC_FAULT(STACKS))
         return;
     struct suspendGState st = suspendG(gp);
     if (st.dead)

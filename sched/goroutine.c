@@ -158,7 +158,7 @@ static void newproc1(void *varg)
     }
     prepare_stack(gp);
     gp->fn = a->fn;
-    gp->system = a->system;
+    atomic_store_explicit(&gp->system, a->system, memory_order_relaxed);
     gp->param = NULL;
     gp->waiting = NULL;
     atomic_store_explicit(&gp->preemptStop, false, memory_order_relaxed);
