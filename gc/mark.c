@@ -403,8 +403,10 @@ bool gc_drain(struct p *pp, const struct drain_limits *lim)
     uint64_t scanned0 = w->scanned;
     atomic_fetch_add(&gc.nworking, 1);
 
-    /* Stacks first: their goroutines stop being grey. */
-    while (atomic_load_explicit(&gc.root_next, memory_order_relaxed) <
+    /* Stacks first: their goroutines stop being grey. Not by assists: a root
+     * job waits for the goroutine to stop, a step of allocation must not. */
+    while (!lim->assist &&
+           atomic_load_explicit(&gc.root_next, memory_order_relaxed) <
            gc.nroots) {
         uint32_t job = atomic_fetch_add(&gc.root_next, 1);
         if (job >= gc.nroots)
