@@ -146,6 +146,12 @@ static void drain_turn(void)
         gosched();
 }
 
+static void refresh_segments(void)
+{
+    if (!gc_roots_refresh_segments())
+        throw("%s", tarn_last_error());
+}
+
 /* Steps 2 to 4: returns with the world stopped, all reachable objects marked
  * and worldsema held. */
 static void mark_to_the_end(void)
@@ -163,7 +169,7 @@ static void mark_to_the_end(void)
             drain_turn();
             continue;
         }
-        gc_roots_refresh_segments();
+        refresh_segments();
         atomic_store(&gc.stop_kind, STOP_GC_TERM);
         stopTheWorldWithSema();
         atomic_store(&handed_in, 0);
@@ -226,7 +232,7 @@ static void start_mark(void)
     for (size_t i = 0; i < n; i++)
         atomic_store_explicit(&allg_at(i)->gcscandone, false,
                               memory_order_relaxed);
-    gc_roots_refresh_segments();
+    refresh_segments();
     worldsema_acquire();
     atomic_store(&gc.stop_kind, STOP_GC_START);
     stopTheWorldWithSema();
@@ -459,7 +465,7 @@ void gc_allocated(size_t n)
         if (g->assist_debt < ASSIST_STEP)
             return;
     }
-    if (!gc_work_available() && gcw_empty(&g->gcw)) {
+    if (atomic_load(&gc.nfull) == 0 && gcw_empty(&g->gcw)) {
         g->assist_debt = 0;
         return;
     }
@@ -472,14 +478,15 @@ void gc_allocated(size_t n)
 
 /* --- start ---------------------------------------------------------------------------- */
 
-void gc_init(void)
+bool gc_init(void)
 {
     mutex_init(&gc.lock, RANK_SWEEPWAIT);
     mutex_init(&gc.buflock, RANK_WORKBUFS);
-    gc_roots_init();
-    gc_stats_init();
+    if (!gc_roots_init() || !gc_stats_init())
+        return false;
     gc_malloc_init();
     set_trigger();
+    return true;
 }
 
 void gc_on_start(void)

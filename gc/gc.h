@@ -73,6 +73,8 @@ struct gcp { /* p->gcdata */
 
 struct root_range {
     uintptr_t lo, hi;
+    bool late; /* barriered, and added by a thread that could not scan it: is
+                  treated as a plain one until its job of the next mark */
 };
 
 struct gcstate {
@@ -113,8 +115,8 @@ struct gcstate {
 
     struct mutex rootlock;     /* RANK_ROOTS */
     struct root_range *plain, *barriered, *segments;
-    size_t nplain, nbarriered, nsegments, cap_plain, cap_barriered,
-        cap_segments;
+    size_t nplain, nbarriered, nsegments, cap_plain, cap_barriered;
+    unsigned long long segment_adds, segment_subs;
 
     /* Statistics. */
     _Atomic uint64_t cycles, cycles_forced, mark_ns, mark_cpu_ns, assist_ns,
@@ -170,8 +172,8 @@ void gc_bulk_barrier(void *dst, const void *src, size_t n);
 
 /* --- roots.c ------------------------------------------------------------------ */
 
-void gc_roots_init(void);
-void gc_roots_refresh_segments(void);   /* world running */
+bool gc_roots_init(void);                /* false: error set */
+bool gc_roots_refresh_segments(void);    /* world running; the same */
 void gc_scan_plain_roots(struct gcwork *w);
 void gc_prepare_roots(void);            /* world stopped */
 void markroot(struct gcwork *w, uint32_t job);
@@ -182,7 +184,7 @@ void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
 
 /* --- cycle.c --------------------------------------------------------------------- */
 
-void gc_init(void);
+bool gc_init(void); /* false: error set */
 void gc_on_start(void);
 struct g *gc_worker_hook(struct p *pp, bool idle);
 /* After n bytes became allocatable on this P; on a goroutine. */
@@ -219,7 +221,7 @@ extern _Atomic uint32_t gc_fault;
 /* --- stats.c ------------------------------------------------------------------------- */
 
 enum stop_kind { STOP_OTHER, STOP_GC_START, STOP_GC_TERM };
-void gc_stats_init(void);
+bool gc_stats_init(void); /* false: error set */
 void gc_stw_done(int64_t total_ns, int64_t stopping_ns);
 void gc_trace(bool forced);
 

@@ -1,9 +1,11 @@
 /* gc/roots.c - where marking begins: data segments, added ranges, timers, stacks.
  *
  * Plain ranges (the program's writable segments and ranges added without a flag)
- * change without a barrier. They are scanned before any stack, because a stack
- * that has been scanned may load from them; and again when the world is
- * stopped for the end of the mark. */
+ * may be written without a barrier as long as no pointer is overwritten. They
+ * are scanned before any stack, because a stack that has been scanned may load
+ * from them; and again when the world is stopped for the end of the mark. What
+ * leaves one between the two, by being overwritten, the barrier shades: so
+ * nothing that was ever in a plain range during the mark is missed. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -26,7 +28,7 @@ static bool push_range(struct root_range **a, size_t *n, size_t *cap,
         *a = na;
         *cap = c;
     }
-    (*a)[(*n)++] = (struct root_range){ lo, hi };
+    (*a)[(*n)++] = (struct root_range){ lo, hi, false };
     return true;
 }
 
@@ -46,18 +48,14 @@ static bool foreign_to_program(const char *name)
     return false;
 }
 
-struct seg_list {
-    struct root_range *r;
-    size_t n, cap;
-    bool failed;
-};
-
-static int add_segments(struct dl_phdr_info *info, size_t size, void *vlist)
+/* The writable segments of one loaded object, less what is constant after
+ * start. */
+static void each_segment(const struct dl_phdr_info *info,
+                         void (*fn)(uintptr_t lo, uintptr_t hi, void *arg),
+                         void *arg)
 {
-    (void)size;
-    struct seg_list *l = vlist;
     if (info->dlpi_name != NULL && foreign_to_program(info->dlpi_name))
-        return 0;
+        return;
     uintptr_t relro_lo = 0, relro_hi = 0;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
@@ -72,36 +70,82 @@ static int add_segments(struct dl_phdr_info *info, size_t size, void *vlist)
             continue;
         uintptr_t lo = info->dlpi_addr + ph->p_vaddr;
         uintptr_t hi = lo + ph->p_memsz;
-        /* Constant after start: relocated pointers to code and data. */
         if (relro_lo <= lo && relro_hi > lo && relro_hi <= hi)
             lo = relro_hi;
         lo = ALIGN_UP(lo, (uintptr_t)8);
-        if (lo < hi &&
-            !push_range(&l->r, &l->n, &l->cap, lo, hi))
-            l->failed = true;
+        if (lo < hi)
+            fn(lo, hi, arg);
     }
+}
+
+struct seg_list {
+    struct root_range *r;
+    size_t n, cap;
+    unsigned long long adds, subs; /* the loader's counts when it was made */
+    bool failed;
+};
+
+static void list_segment(uintptr_t lo, uintptr_t hi, void *vlist)
+{
+    struct seg_list *l = vlist;
+    if (!push_range(&l->r, &l->n, &l->cap, lo, hi))
+        l->failed = true;
+}
+
+static int list_segments(struct dl_phdr_info *info, size_t size, void *vlist)
+{
+    (void)size;
+    struct seg_list *l = vlist;
+    l->adds = info->dlpi_adds;
+    l->subs = info->dlpi_subs;
+    each_segment(info, list_segment, l);
     return 0;
 }
 
-void gc_roots_init(void)
+static void scan_segment(uintptr_t lo, uintptr_t hi, void *w)
 {
-    mutex_init(&gc.rootlock, RANK_ROOTS);
-    gc_roots_refresh_segments();
+    scan_conservative(lo, hi, w, false);
 }
 
-void gc_roots_refresh_segments(void)
+/* Inside dl_iterate_phdr, whose lock keeps dlclose away: by the list if nothing
+ * was loaded or unloaded since it was made, else as they come. */
+static int scan_segments(struct dl_phdr_info *info, size_t size, void *w)
+{
+    (void)size;
+    if (info->dlpi_adds == gc.segment_adds &&
+        info->dlpi_subs == gc.segment_subs) {
+        for (size_t i = 0; i < gc.nsegments; i++)
+            scan_segment(gc.segments[i].lo, gc.segments[i].hi, w);
+        return 1;
+    }
+    each_segment(info, scan_segment, w);
+    return 0;
+}
+
+bool gc_roots_init(void)
+{
+    mutex_init(&gc.rootlock, RANK_ROOTS);
+    return gc_roots_refresh_segments();
+}
+
+bool gc_roots_refresh_segments(void)
 {
     struct seg_list l = { 0 };
-    dl_iterate_phdr(add_segments, &l);
-    if (l.failed)
-        throw("out of memory for the list of data segments");
+    dl_iterate_phdr(list_segments, &l);
+    if (l.failed) {
+        set_error("out of memory for the list of data segments");
+        sys_free(l.r);
+        return false;
+    }
     lock(&gc.rootlock);
     struct root_range *old = gc.segments;
     gc.segments = l.r;
     gc.nsegments = l.n;
-    gc.cap_segments = l.cap;
+    gc.segment_adds = l.adds;
+    gc.segment_subs = l.subs;
     unlock(&gc.rootlock);
     sys_free(old);
+    return true;
 }
 
 void gc_scan_plain_roots(struct gcwork *w)
@@ -109,11 +153,28 @@ void gc_scan_plain_roots(struct gcwork *w)
     if (GC_FAULT(RESCAN) && atomic_load(&sched.gcwaiting))
         return;
     lock(&gc.rootlock);
-    for (size_t i = 0; i < gc.nsegments; i++)
-        scan_conservative(gc.segments[i].lo, gc.segments[i].hi, w, false);
+    dl_iterate_phdr(scan_segments, w);
     for (size_t i = 0; i < gc.nplain; i++)
         scan_conservative(gc.plain[i].lo, gc.plain[i].hi, w, false);
+    for (size_t i = 0; i < gc.nbarriered; i++)
+        if (gc.barriered[i].late)
+            scan_conservative(gc.barriered[i].lo, gc.barriered[i].hi, w,
+                              false);
     unlock(&gc.rootlock);
+}
+
+/* The barrier for a whole range: its job may have been done already when it is
+ * added, with words in it that were written without one, and may be still to
+ * come when it is removed. rootlock held. False: not on a goroutine. */
+static bool shade_range(const struct root_range *r)
+{
+    if (!on_goroutine())
+        return false;
+    struct m *mp = acquirem();
+    if (atomic_load_explicit(&gc.phase, memory_order_relaxed) == GC_MARK)
+        scan_conservative(r->lo, r->hi, &gcp_of(mp->p)->gcw, false);
+    releasem(mp);
+    return true;
 }
 
 tarn_status tarn_roots_add(const void *lo, const void *hi, unsigned flags)
@@ -130,6 +191,10 @@ tarn_status tarn_roots_add(const void *lo, const void *hi, unsigned flags)
                                &gc.cap_barriered, (uintptr_t)lo, h)
                   : push_range(&gc.plain, &gc.nplain, &gc.cap_plain,
                                (uintptr_t)lo, h);
+    if (ok && flags & TARN_ROOTS_BARRIERED) {
+        struct root_range *r = &gc.barriered[gc.nbarriered - 1];
+        r->late = !shade_range(r);
+    }
     unlock(&gc.rootlock);
     if (!ok) {
         set_error("tarn_roots_add: out of memory");
@@ -143,6 +208,7 @@ static bool remove_range(struct root_range *a, size_t *n, uintptr_t lo,
 {
     for (size_t i = 0; i < *n; i++)
         if (a[i].lo == lo && a[i].hi == hi) {
+            shade_range(&a[i]);
             a[i] = a[--*n];
             return true;
         }
@@ -194,7 +260,10 @@ static void shade_timer(const void *p, void *arg)
 
 static void markroot_stack(struct gcwork *w, struct g *gp)
 {
-    if (gp->system || readgstatus(gp) == Gdead || GC_FAULT(STACKS))
+    /* In this order: a new life's status comes after the rest of it. */
+    if (readgstatus(gp) == Gdead ||
+        atomic_load_explicit(&gp->system, memory_order_relaxed) ||
+        GC_FAULT(STACKS))
         return;
     struct suspendGState st = suspendG(gp);
     if (st.dead)
@@ -219,9 +288,11 @@ void markroot(struct gcwork *w, uint32_t job)
 {
     if (job == 0) {
         lock(&gc.rootlock);
-        for (size_t i = 0; i < gc.nbarriered && !GC_FAULT(BARRIERED); i++)
+        for (size_t i = 0; i < gc.nbarriered && !GC_FAULT(BARRIERED); i++) {
             scan_conservative(gc.barriered[i].lo, gc.barriered[i].hi, w,
                               false);
+            gc.barriered[i].late = false;
+        }
         unlock(&gc.rootlock);
     } else if (job < gc.root_stacks) {
         if (!GC_FAULT(TIMERS))
@@ -253,6 +324,8 @@ void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
                                 uint64_t id, void *arg),
                   void *arg)
 {
+    /* Threads without a P go on. */
+    lock(&gc.rootlock);
     for (size_t i = 0; i < gc.nsegments; i++)
         range(gc.segments[i].lo, gc.segments[i].hi, "data segment", i, arg);
     for (size_t i = 0; i < gc.nplain; i++)
@@ -260,6 +333,7 @@ void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
     for (size_t i = 0; i < gc.nbarriered; i++)
         range(gc.barriered[i].lo, gc.barriered[i].hi, "barriered root range",
               i, arg);
+    unlock(&gc.rootlock);
     struct each_arg a = { range, arg, 0 };
     for (uint32_t i = 0; i < nprocs; i++) {
         a.goid = i;

@@ -1,13 +1,16 @@
 /* gc/runtime.c - all layers together: hooks, tarn_main, the small public calls. */
+#include <sys/resource.h>
+
 #include "base/options.h"
 #include "base/sysmem.h"
 #include "gc/gc.h"
 
-static void p_init(struct p *pp)
+static bool p_init(struct p *pp)
 {
     pp->gcdata = sys_alloc_aligned(sizeof(struct gcp), CACHE_LINE);
     if (pp->gcdata == NULL)
-        throw("out of memory for P %u's mark buffers", pp->id);
+        set_error("out of memory for P %u's mark buffers", pp->id);
+    return pp->gcdata != NULL;
 }
 
 static void *alloc_for_sched(size_t n, enum layout layout)
@@ -16,13 +19,26 @@ static void *alloc_for_sched(size_t n, enum layout layout)
                                    : tarn_alloc_conservative(n);
 }
 
+/* heapmax, or less: where address space is limited, half of it is left to
+ * stacks, threads and everybody else. */
+static size_t reservation(void)
+{
+    size_t want = (size_t)options.heapmax;
+    struct rlimit r;
+    if (getrlimit(RLIMIT_AS, &r) == 0 && r.rlim_cur != RLIM_INFINITY &&
+        want > r.rlim_cur / 2)
+        want = ALIGN_DOWN((size_t)(r.rlim_cur / 2), (size_t)1 << 20);
+    return want;
+}
+
 static tarn_status start(const struct tarn_options *o)
 {
     options = *o;
-    if (!heap_init((size_t)options.heapmax))
+    if (!heap_init(reservation()))
         return TARN_ENOMEM;
     stackscan_init();
-    gc_init();
+    if (!gc_init())
+        return TARN_ENOMEM;
     sched_hooks.p_init = p_init;
     sched_hooks.on_start = gc_on_start;
     sched_hooks.gc_worker = gc_worker_hook;
@@ -33,7 +49,7 @@ static tarn_status start(const struct tarn_options *o)
     sched_hooks.stw_done = gc_stw_done;
     uint32_t procs =
         options.maxprocs ? (uint32_t)options.maxprocs : cpu_count();
-    return sched_init(procs) ? TARN_OK : TARN_ESYS;
+    return sched_init(procs);
 }
 
 tarn_status tarn_main(const struct tarn_options *opts, tarn_fn fn, void *arg)

@@ -6,13 +6,16 @@
 
 static int64_t started_at;
 
-void gc_stats_init(void)
+bool gc_stats_init(void)
 {
     started_at = nanotime();
     if (!hist_init(&gc.pause) || !hist_init(&gc.stopping) ||
         !hist_init(&gc.pause_start) || !hist_init(&gc.pause_term) ||
-        !hist_init(&gc.assist_hist))
-        throw("out of memory for pause histograms");
+        !hist_init(&gc.assist_hist)) {
+        set_error("out of memory for pause histograms");
+        return false;
+    }
+    return true;
 }
 
 void gc_stw_done(int64_t total_ns, int64_t stopping_ns)

@@ -177,15 +177,19 @@ static char *goroutine_error_buffer(void)
     return gp->error_text;
 }
 
-static void procs_init(uint32_t n)
+static bool procs_init(uint32_t n)
 {
     allp = sys_alloc(n * sizeof(*allp));
-    if (allp == NULL)
-        throw("out of memory for %u Ps", n);
+    if (allp == NULL) {
+        set_error("out of memory for %u Ps", n);
+        return false;
+    }
     for (uint32_t i = 0; i < n; i++) {
         struct p *pp = sys_alloc_aligned(sizeof(*pp), CACHE_LINE);
-        if (pp == NULL || !mcache_init(&pp->mcache))
-            throw("out of memory for P %u", i);
+        if (pp == NULL || !mcache_init(&pp->mcache)) {
+            set_error("out of memory for P %u", i);
+            return false;
+        }
         pp->id = i;
         atomic_store(&pp->status, Pgcstop);
         uint64_t seed = options.seed ? (uint64_t)options.seed
@@ -194,14 +198,15 @@ static void procs_init(uint32_t n)
         if (pp->rand == 0)
             pp->rand = 1;
         timers_init(&pp->timers);
-        if (sched_hooks.p_init)
-            sched_hooks.p_init(pp);
+        if (sched_hooks.p_init && !sched_hooks.p_init(pp))
+            return false;
         allp[i] = pp;
     }
     nprocs = n;
+    return true;
 }
 
-bool sched_init(uint32_t procs)
+tarn_status sched_init(uint32_t procs)
 {
     base_hooks.describe = describe;
     error_buffer_hook = goroutine_error_buffer;
@@ -209,12 +214,15 @@ bool sched_init(uint32_t procs)
                         : __builtin_cpu_supports("avx")   ? 1
                                                           : 0;
     tarn_scrub_registers = options.checkmark != 0;
-    procs_init(procs);
+    if (!procs_init(procs))
+        return TARN_ENOMEM;
     m_init(&m0);
     sched.mnext = 1;
     struct m *sm = sys_alloc_aligned(sizeof(*sm), CACHE_LINE);
-    if (sm == NULL)
-        throw("out of memory for a thread's structures");
+    if (sm == NULL) {
+        set_error("out of memory for the monitor thread");
+        return TARN_ENOMEM;
+    }
     m_init(sm);
     sched.mnext++;
     sched.nmsys++;
@@ -222,10 +230,10 @@ bool sched_init(uint32_t procs)
     atomic_store(&sched.gcwaiting, true);
     if (!thread_create(&sm->thread, sysmon_thread, sm)) {
         set_error("cannot create the monitor thread: %s", strerror(errno));
-        return false;
+        return TARN_ESYS;
     }
     sched.initialised = true;
-    return true;
+    return TARN_OK;
 }
 
 /* --- tarn_main ------------------------------------------------------------- */

@@ -135,7 +135,7 @@ struct g {
     _Atomic bool preempt;      /* asked to yield at the next safe point */
     _Atomic bool preemptStop;  /* asked to park as Gpreempted instead */
     _Atomic bool preemptShrink;
-    bool system;               /* the runtime's own: not scanned, not counted */
+    _Atomic bool system;       /* the runtime's own: not scanned, not counted */
     _Atomic bool gcscandone;
     bool throwsplit;           /* growing the stack now is a bug */
     bool dead_reported;
@@ -299,7 +299,7 @@ struct sched_hooks {
     void (*stackfree)(struct g *gp); /* of a dead G */
     enum stack_kind (*stack_kind_of)(tarn_fn fn, enum tarn_stacks want,
                                      bool *ok);
-    void (*p_init)(struct p *pp);
+    bool (*p_init)(struct p *pp); /* false: error set */
     void (*on_start)(void); /* on g0, each time tarn_main has started the world */
     /* A mark worker that should run on pp now, or NULL. idle: pp has nothing
      * else to do. Called with pp held, not under locks. */
@@ -464,8 +464,9 @@ void checkdead(void); /* sched.lock held */
 
 /* --- start and end (main.c) -------------------------------------------------- */
 
-/* Once: makes nprocs Ps. False: error set. Hooks are installed before. */
-bool sched_init(uint32_t procs);
+/* Once: makes nprocs Ps. Hooks are installed before. TARN_ENOMEM, TARN_ESYS:
+ * error set. */
+tarn_status sched_init(uint32_t procs);
 /* Runs fn(arg) as a goroutine with this thread as M0 until it returns. */
 tarn_status sched_run(tarn_fn fn, void *arg);
 /* proc.c, for main.c */

@@ -454,6 +454,41 @@ static void test_free_places(void)
     CHECK(tarn_object_base(p) == p);
 }
 
+/* Words that point anywhere in the reservation and around it, in objects and on
+ * the stack: they are looked at, and are nothing. */
+static void test_wild_words(void)
+{
+    enum { N = 3000 };
+    uint64_t *w = new_shared(N * sizeof *w);
+    uint64_t *large = new_shared(20 * N * sizeof *large);
+    uint64_t rng = seed_of(9);
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < N; i++) {
+            uintptr_t base = heap.lo, size = heap.hi - heap.lo;
+            uintptr_t used = atomic_load(&heap.used_hi) - base;
+            static const uintptr_t near[] = { 0, 1, 7, 8, 16, 4096, 8192 };
+            uintptr_t d = near[below(&rng, ARRAY_LEN(near))];
+            uintptr_t v = 0;
+            switch (below(&rng, 6)) {
+            case 0: v = base + harness_rand(&rng) % size; break;
+            case 1: v = base + harness_rand(&rng) % (used + 1); break;
+            case 2: v = base + used + d; break;
+            case 3: v = base + used - d; break;
+            case 4: v = base + size - d; break;
+            default: v = base - d;
+            }
+            tarn_store(&w[i], (void *)v);
+            tarn_store(&large[i * 20], (void *)v);
+        }
+        volatile uint64_t some[16];
+        for (int i = 0; i < 16; i++)
+            some[i] = w[i];
+        collect();
+        for (int i = 0; i < 16; i++)
+            CHECK_EQ(some[i], w[i]);
+    }
+}
+
 static void body(void)
 {
     if (t_pair == NULL)
@@ -464,6 +499,7 @@ static void body(void)
     RUN(test_unreachable);
     RUN(test_not_pointers);
     RUN(test_free_places);
+    RUN(test_wild_words);
     RUN(test_reachable);
     RUN(test_nested);
 }
