@@ -466,22 +466,27 @@ static void fire_without_memory(void *arg)
     printf("fired after all\n");
 }
 
+/* Without options from outside: the collector, too, needs memory. */
+static void without_memory(tarn_fn fn)
+{
+    unsetenv("TARN");
+    suite_child_fn = fn;
+    suite_child_main();
+}
+
 static void fire_without_memory_child(void)
 {
-    suite_child_fn = fire_without_memory;
-    suite_child_main();
+    without_memory(fire_without_memory);
 }
 
 static void child_timers_without_memory(void)
 {
-    suite_child_fn = timers_without_memory;
-    suite_child_main();
+    without_memory(timers_without_memory);
 }
 
 static void child_sleep_without_memory(void)
 {
-    suite_child_fn = sleep_without_memory;
-    suite_child_main();
+    without_memory(sleep_without_memory);
 }
 
 static void test_no_memory(void)
