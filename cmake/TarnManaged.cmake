@@ -7,6 +7,9 @@
 # stack for it. clang cannot compile variadic functions this way; keep those in
 # sources that are not managed.
 #
+# lld does not know prologues that begin with endbr64, which some distributions
+# make the default: -fcf-protection=none takes it away.
+#
 # Such a target links tarn::tarn, the static library: lld cannot redirect its
 # calls to a shared one.
 #
@@ -33,10 +36,10 @@ function(tarn_managed_sources target)
 
     if(ARGN)
         set_property(SOURCE ${ARGN} APPEND PROPERTY
-            COMPILE_OPTIONS -fsplit-stack)
+            COMPILE_OPTIONS -fsplit-stack -fcf-protection=none)
     else()
         target_compile_options(${target} PRIVATE
-            $<$<COMPILE_LANGUAGE:C>:-fsplit-stack>)
+            "$<$<COMPILE_LANGUAGE:C>:-fsplit-stack;-fcf-protection=none>")
     endif()
     get_target_property(type ${target} TYPE)
     if(type STREQUAL "EXECUTABLE")

@@ -103,7 +103,7 @@ static void scan(uintptr_t base)
     cm.holder = base;
     if (s->layout == LAYOUT_TRACED) {
         tarn_tracer tr = { NULL };
-        size_t n = s->large || o.size >= 2 * t->size ? o.size / t->size : 1;
+        size_t n = o.size / t->size;
         for (size_t i = 0; i < n; i++)
             t->trace((void *)(base + i * t->size), &tr);
         return;
@@ -140,6 +140,8 @@ static NO_SANITIZE void root(uintptr_t lo, uintptr_t hi, const char *what,
     cm.in_stack = strncmp(what, "stack", 5) == 0;
     for (const uintptr_t *p = (const uintptr_t *)ALIGN_UP(lo, (uintptr_t)8);
          p + 1 <= (const uintptr_t *)hi; p++) {
+        if (!heap_contains(*p))
+            continue;
         cm.what = what;
         cm.id = id;
         cm.holder = 0;

@@ -465,7 +465,7 @@ void gc_allocated(size_t n)
         if (g->assist_debt < ASSIST_STEP)
             return;
     }
-    if (!gc_work_available() && gcw_empty(&g->gcw)) {
+    if (atomic_load(&gc.nfull) == 0 && gcw_empty(&g->gcw)) {
         g->assist_debt = 0;
         return;
     }

@@ -115,8 +115,8 @@ struct gcstate {
 
     struct mutex rootlock;     /* RANK_ROOTS */
     struct root_range *plain, *barriered, *segments;
-    size_t nplain, nbarriered, nsegments, cap_plain, cap_barriered,
-        cap_segments;
+    size_t nplain, nbarriered, nsegments, cap_plain, cap_barriered;
+    unsigned long long segment_adds, segment_subs;
 
     /* Statistics. */
     _Atomic uint64_t cycles, cycles_forced, mark_ns, mark_cpu_ns, assist_ns,

@@ -300,7 +300,7 @@ static NOINLINE void scan_by_span(uintptr_t base, struct gcwork *w)
         tarn_tracer t = { w };
         struct tarn_type *type = s->type;
         size_t size = s->elemsize;
-        size_t n = s->large || size >= 2 * type->size ? size / type->size : 1;
+        size_t n = size / type->size; /* 0: an array of none */
         for (size_t i = 0; i < n; i++)
             type->trace((void *)(base + i * type->size), &t);
         w->scanned += size;
@@ -403,8 +403,10 @@ bool gc_drain(struct p *pp, const struct drain_limits *lim)
     uint64_t scanned0 = w->scanned;
     atomic_fetch_add(&gc.nworking, 1);
 
-    /* Stacks first: their goroutines stop being grey. */
-    while (atomic_load_explicit(&gc.root_next, memory_order_relaxed) <
+    /* Stacks first: their goroutines stop being grey. Not by assists: a root
+     * job waits for the goroutine to stop, a step of allocation must not. */
+    while (!lim->assist &&
+           atomic_load_explicit(&gc.root_next, memory_order_relaxed) <
            gc.nroots) {
         uint32_t job = atomic_fetch_add(&gc.root_next, 1);
         if (job >= gc.nroots)

@@ -1,9 +1,11 @@
 /* gc/roots.c - where marking begins: data segments, added ranges, timers, stacks.
  *
  * Plain ranges (the program's writable segments and ranges added without a flag)
- * change without a barrier. They are scanned before any stack, because a stack
- * that has been scanned may load from them; and again when the world is
- * stopped for the end of the mark. */
+ * may be written without a barrier as long as no pointer is overwritten. They
+ * are scanned before any stack, because a stack that has been scanned may load
+ * from them; and again when the world is stopped for the end of the mark. What
+ * leaves one between the two, by being overwritten, the barrier shades: so
+ * nothing that was ever in a plain range during the mark is missed. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -46,18 +48,14 @@ static bool foreign_to_program(const char *name)
     return false;
 }
 
-struct seg_list {
-    struct root_range *r;
-    size_t n, cap;
-    bool failed;
-};
-
-static int add_segments(struct dl_phdr_info *info, size_t size, void *vlist)
+/* The writable segments of one loaded object, less what is constant after
+ * start. */
+static void each_segment(const struct dl_phdr_info *info,
+                         void (*fn)(uintptr_t lo, uintptr_t hi, void *arg),
+                         void *arg)
 {
-    (void)size;
-    struct seg_list *l = vlist;
     if (info->dlpi_name != NULL && foreign_to_program(info->dlpi_name))
-        return 0;
+        return;
     uintptr_t relro_lo = 0, relro_hi = 0;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
@@ -72,14 +70,55 @@ static int add_segments(struct dl_phdr_info *info, size_t size, void *vlist)
             continue;
         uintptr_t lo = info->dlpi_addr + ph->p_vaddr;
         uintptr_t hi = lo + ph->p_memsz;
-        /* Constant after start: relocated pointers to code and data. */
         if (relro_lo <= lo && relro_hi > lo && relro_hi <= hi)
             lo = relro_hi;
         lo = ALIGN_UP(lo, (uintptr_t)8);
-        if (lo < hi &&
-            !push_range(&l->r, &l->n, &l->cap, lo, hi))
-            l->failed = true;
+        if (lo < hi)
+            fn(lo, hi, arg);
     }
+}
+
+struct seg_list {
+    struct root_range *r;
+    size_t n, cap;
+    unsigned long long adds, subs; /* the loader's counts when it was made */
+    bool failed;
+};
+
+static void list_segment(uintptr_t lo, uintptr_t hi, void *vlist)
+{
+    struct seg_list *l = vlist;
+    if (!push_range(&l->r, &l->n, &l->cap, lo, hi))
+        l->failed = true;
+}
+
+static int list_segments(struct dl_phdr_info *info, size_t size, void *vlist)
+{
+    (void)size;
+    struct seg_list *l = vlist;
+    l->adds = info->dlpi_adds;
+    l->subs = info->dlpi_subs;
+    each_segment(info, list_segment, l);
+    return 0;
+}
+
+static void scan_segment(uintptr_t lo, uintptr_t hi, void *w)
+{
+    scan_conservative(lo, hi, w, false);
+}
+
+/* Inside dl_iterate_phdr, whose lock keeps dlclose away: by the list if nothing
+ * was loaded or unloaded since it was made, else as they come. */
+static int scan_segments(struct dl_phdr_info *info, size_t size, void *w)
+{
+    (void)size;
+    if (info->dlpi_adds == gc.segment_adds &&
+        info->dlpi_subs == gc.segment_subs) {
+        for (size_t i = 0; i < gc.nsegments; i++)
+            scan_segment(gc.segments[i].lo, gc.segments[i].hi, w);
+        return 1;
+    }
+    each_segment(info, scan_segment, w);
     return 0;
 }
 
@@ -92,7 +131,7 @@ bool gc_roots_init(void)
 bool gc_roots_refresh_segments(void)
 {
     struct seg_list l = { 0 };
-    dl_iterate_phdr(add_segments, &l);
+    dl_iterate_phdr(list_segments, &l);
     if (l.failed) {
         set_error("out of memory for the list of data segments");
         sys_free(l.r);
@@ -102,7 +141,8 @@ bool gc_roots_refresh_segments(void)
     struct root_range *old = gc.segments;
     gc.segments = l.r;
     gc.nsegments = l.n;
-    gc.cap_segments = l.cap;
+    gc.segment_adds = l.adds;
+    gc.segment_subs = l.subs;
     unlock(&gc.rootlock);
     sys_free(old);
     return true;
@@ -113,8 +153,7 @@ void gc_scan_plain_roots(struct gcwork *w)
     if (GC_FAULT(RESCAN) && atomic_load(&sched.gcwaiting))
         return;
     lock(&gc.rootlock);
-    for (size_t i = 0; i < gc.nsegments; i++)
-        scan_conservative(gc.segments[i].lo, gc.segments[i].hi, w, false);
+    dl_iterate_phdr(scan_segments, w);
     for (size_t i = 0; i < gc.nplain; i++)
         scan_conservative(gc.plain[i].lo, gc.plain[i].hi, w, false);
     for (size_t i = 0; i < gc.nbarriered; i++)
@@ -221,7 +260,10 @@ static void shade_timer(const void *p, void *arg)
 
 static void markroot_stack(struct gcwork *w, struct g *gp)
 {
-    if (gp->system || readgstatus(gp) == Gdead || GC_FAULT(STACKS))
+    /* In this order: a new life's status comes after the rest of it. */
+    if (readgstatus(gp) == Gdead ||
+        atomic_load_explicit(&gp->system, memory_order_relaxed) ||
+        GC_FAULT(STACKS))
         return;
     struct suspendGState st = suspendG(gp);
     if (st.dead)

@@ -1,4 +1,6 @@
 /* gc/runtime.c - all layers together: hooks, tarn_main, the small public calls. */
+#include <sys/resource.h>
+
 #include "base/options.h"
 #include "base/sysmem.h"
 #include "gc/gc.h"
@@ -17,10 +19,22 @@ static void *alloc_for_sched(size_t n, enum layout layout)
                                    : tarn_alloc_conservative(n);
 }
 
+/* heapmax, or less: where address space is limited, half of it is left to
+ * stacks, threads and everybody else. */
+static size_t reservation(void)
+{
+    size_t want = (size_t)options.heapmax;
+    struct rlimit r;
+    if (getrlimit(RLIMIT_AS, &r) == 0 && r.rlim_cur != RLIM_INFINITY &&
+        want > r.rlim_cur / 2)
+        want = ALIGN_DOWN((size_t)(r.rlim_cur / 2), (size_t)1 << 20);
+    return want;
+}
+
 static tarn_status start(const struct tarn_options *o)
 {
     options = *o;
-    if (!heap_init((size_t)options.heapmax))
+    if (!heap_init(reservation()))
         return TARN_ENOMEM;
     stackscan_init();
     if (!gc_init())

@@ -45,11 +45,13 @@ static int kind_index(enum stack_kind kind)
 
 static void gfput(struct p *pp, struct g *gp)
 {
-    if (!gp->default_stack) {
+    /* None if one was refused. */
+    if (!gp->default_stack && gp->stack.lo != 0) {
         sched_hooks.stackfree(gp);
         ASSERT(gp->stack.lo == 0);
-        gp->kind = STACK_NONE;
     }
+    if (gp->stack.lo == 0)
+        gp->kind = STACK_NONE;
     int k = kind_index(gp->kind);
     gp->schedlink = pp->gfree[k];
     pp->gfree[k] = gp;
@@ -156,7 +158,7 @@ static void newproc1(void *varg)
     }
     prepare_stack(gp);
     gp->fn = a->fn;
-    gp->system = a->system;
+    atomic_store_explicit(&gp->system, a->system, memory_order_relaxed);
     gp->param = NULL;
     gp->waiting = NULL;
     atomic_store_explicit(&gp->preemptStop, false, memory_order_relaxed);

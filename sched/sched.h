@@ -135,7 +135,7 @@ struct g {
     _Atomic bool preempt;      /* asked to yield at the next safe point */
     _Atomic bool preemptStop;  /* asked to park as Gpreempted instead */
     _Atomic bool preemptShrink;
-    bool system;               /* the runtime's own: not scanned, not counted */
+    _Atomic bool system;       /* the runtime's own: not scanned, not counted */
     _Atomic bool gcscandone;
     bool throwsplit;           /* growing the stack now is a bug */
     bool dead_reported;

@@ -53,6 +53,8 @@ void *sysmon_thread(void *vmp)
         int64_t next = timers_next();
         if (may_sleep_deep()) {
             lock(&sched.lock);
+            /* Who armed a timer and then went idle did so before now. */
+            next = timers_next();
             if (may_sleep_deep() && (next == 0 || next > now)) {
                 int64_t ns = SYSMON_DEEP_NS;
                 if (next != 0 && next - now < ns)

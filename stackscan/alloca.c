@@ -77,6 +77,7 @@ static void drop_unreferenced(struct g *gp, struct blocks *bs)
 }
 
 struct request {
+    struct g *g; /* whose frame asks: a goroutine or g0 */
     size_t size;
     uintptr_t sp;
     void *result;
@@ -85,11 +86,12 @@ struct request {
 static void allocate(void *vreq)
 {
     struct request *r = vreq;
-    struct g *gp = atomic_load_explicit(&getg()->m->curg, memory_order_relaxed);
+    struct g *gp = r->g;
     struct blocks *bs = gp->stackdata;
     if (bs != NULL) {
         drop_above(bs, r->sp);
-        if (bs->bytes > bs->limit) {
+        /* g0 has no known end to look up to; its stack begins anew often. */
+        if (bs->bytes > bs->limit && gp->kind != STACK_SYSTEM) {
             drop_unreferenced(gp, bs);
             bs->limit = bs->bytes * 2 > FIRST_LIMIT ? bs->bytes * 2
                                                     : FIRST_LIMIT;
@@ -126,7 +128,7 @@ void *__morestack_allocate_stack_space(size_t size)
     /* What the caller holds in callee-saved registers is on the stack when
      * systemstack has switched. */
     struct request r = {
-        size, (uintptr_t)__builtin_frame_address(0) + 16, NULL
+        getg(), size, (uintptr_t)__builtin_frame_address(0) + 16, NULL
     };
     systemstack(allocate, &r);
     return r.result;

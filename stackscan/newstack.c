@@ -53,13 +53,15 @@ static enum stack_kind stack_kind_of(tarn_fn fn, enum tarn_stacks want,
     return STACK_FIXED;
 }
 
+/* Without hi: no frame begins there (prepare_stack), but somebody else's memory
+ * may. */
 void adjust_words(uintptr_t from, uintptr_t to, uintptr_t lo, uintptr_t hi,
                   intptr_t delta)
 {
     uintptr_t size = hi - lo;
     for (uintptr_t *w = (uintptr_t *)from; w < (uintptr_t *)to; w++) {
         uintptr_t v = *w;
-        *w = v + (v - lo <= size ? (uintptr_t)delta : 0);
+        *w = v + (v - lo < size ? (uintptr_t)delta : 0);
     }
 }
 
@@ -81,10 +83,13 @@ bool copystack(struct g *gp, size_t newsize)
     adjust_words(sp, new.hi, old.lo, old.hi, delta);
     alloca_adjust(gp, old.lo, old.hi, delta);
     for (struct sudog *s = gp->waiting; s != NULL; s = s->waitlink)
-        if ((uintptr_t)s->elem - old.lo <= old.hi - old.lo)
+        if ((uintptr_t)s->elem - old.lo < old.hi - old.lo)
             s->elem = (char *)s->elem + delta;
     gp->stack = new;
     gp->sched_sp = sp;
+    /* The next goroutine need not inherit what only this one needed. */
+    if (newsize > STACK_MIN << (STACK_ORDERS - 1))
+        gp->default_stack = false;
     if (gp->stackguard1 != STACK_FORCEMOVE)
         gp->stackguard1 = new.lo + stack_guard;
     delay_point("copystack: guard");
@@ -181,6 +186,11 @@ void newstack(struct g *gp, size_t frame, uintptr_t sp, uintptr_t pc)
 static void stack_goexit(struct g *gp)
 {
     alloca_free_all(gp);
+    /* The next G on this stack must not find words of this one's frames. */
+    if (options.checkmark) {
+        gp->sched_sp = gp->stack.hi;
+        stack_clear_unused(gp);
+    }
     /* The next goroutine there is born after roots were counted, perhaps, and
      * then nobody clears below it. */
     if (options.checkmark) {

@@ -229,8 +229,9 @@ bool stackalloc(struct g *gp, enum stack_kind kind, size_t size)
                           : gp->stack.lo + stack_guard;
     atomic_store_explicit(&gp->stackguard0, gp->stackguard1,
                           memory_order_relaxed);
-    /* Words of dead frames must not come back to life under checkmark. */
-    if (options.checkmark)
+    /* Words of dead frames must not come back to life under checkmark. (A fixed
+     * stack is a fresh mapping.) */
+    if (options.checkmark && kind == STACK_COPYING)
         memset((void *)gp->stack.lo, 0, size);
     atomic_fetch_add_explicit(&stack_stats.inuse, size, memory_order_relaxed);
     return true;

@@ -20,7 +20,7 @@
  *  1. A copying stack is moved only on g0 of the M that runs its G, in status
  *     Gcopystack, with every register of the G in [sched_sp, hi).
  *  2. After a move no word in [sched_sp, hi), in an alloca block of the G or in
- *     its wait records has a value in [old.lo, old.hi].
+ *     its wait records has a value in [old.lo, old.hi).
  *  3. Sizes of copying stacks are powers of two; hi is a multiple of STACK_MIN,
  *     and so is the distance of every move: realigned frames stay aligned, and
  *     a move changes no value of less than 17 bits.
@@ -109,7 +109,7 @@ void alloca_each(struct g *gp,
                  void (*range)(uintptr_t lo, uintptr_t hi, void *arg),
                  void *arg);
 
-/* Adds delta to every word of [from, to) whose value lies in [lo, hi]. */
+/* Adds delta to every word of [from, to) whose value lies in [lo, hi). */
 void adjust_words(uintptr_t from, uintptr_t to, uintptr_t lo, uintptr_t hi,
                   intptr_t delta);
 

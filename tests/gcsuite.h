@@ -39,6 +39,8 @@ static inline int scaled(int n)
         by *= 2;
     if (options.delays != 0)
         by *= 4;
+    if (TARN_TSAN)
+        by *= 4;
     return n / by > 1 ? n / by : 1;
 }
 

@@ -736,7 +736,7 @@ static void pool_push(struct pool *p, struct node *n)
 
 static struct node *pool_pop(struct pool *p)
 {
-    void *top = __atomic_load_n(&p->top, __ATOMIC_RELAXED);
+    void *top = __atomic_load_n(&p->top, __ATOMIC_ACQUIRE);
     while (top != NULL) {
         struct node *next = __atomic_load_n(&((struct node *)top)->next,
                                             __ATOMIC_RELAXED);

@@ -210,6 +210,12 @@ static void sized_stack(void *arg)
     tarn_waitgroup_done(&s->wg);
 }
 
+static void sized_stack_done(void *arg)
+{
+    struct spawn *s = arg;
+    tarn_waitgroup_done(&s->wg);
+}
+
 static void test_go_sized_stacks(void)
 {
     struct spawn *s = new_shared(sizeof *s);
@@ -221,6 +227,25 @@ static void test_go_sized_stacks(void)
         tarn_waitgroup_wait(&s->wg);
     }
     CHECK_EQ(s->count, 5u * 4);
+}
+
+/* A refusal leaves the reused goroutine without a stack, and usable. Only
+ * copying stacks have a limit of their own. */
+static void test_go_refused_stack(void)
+{
+    struct spawn *s = new_shared(sizeof *s);
+    struct tarn_go_attr huge = { TARN_STACKS_COPYING, (size_t)1 << 40 };
+    struct tarn_go_attr some = { TARN_STACKS_AUTO, (size_t)64 << 10 };
+    for (int i = 0; i < 3; i++) {
+        tarn_waitgroup_add(&s->wg, 1);
+        CHECK_ST(tarn_go(sized_stack_done, s), TARN_OK);
+        tarn_waitgroup_wait(&s->wg);
+        tarn_status st = tarn_go_with(&huge, sized_stack_done, s);
+        CHECK(st == TARN_ENOMEM || st == TARN_EINVAL);
+        tarn_waitgroup_add(&s->wg, 1);
+        CHECK_ST(tarn_go_with(&some, sized_stack_done, s), TARN_OK);
+        tarn_waitgroup_wait(&s->wg);
+    }
 }
 
 /* The number of a goroutine that said it is done goes down a little later. */
@@ -457,8 +482,10 @@ static void test_yield_fairness(void)
     for (int i = 0; i < YIELDERS; i++)
         go(yielder, y);
     tarn_waitgroup_wait(&y->wg);
-    for (int i = 0; i < YIELDERS; i++)
-        CHECK_GE(y->count[i], tarn_procs() == 1 ? 4000u : 0u);
+    /* On several, the system may keep the thread that has one of them from
+     * running for all that time. */
+    for (int i = 0; i < YIELDERS && tarn_procs() == 1; i++)
+        CHECK_GE(y->count[i], 4000u);
 }
 
 struct handshake {
@@ -664,6 +691,7 @@ static void body(void)
     RUN(test_go_arguments);
     RUN(test_goroutine_count);
     RUN(test_go_sized_stacks);
+    RUN(test_go_refused_stack);
     RUN(test_self_unique);
     RUN(test_spawn_100k);
     RUN(test_spawn_tree);

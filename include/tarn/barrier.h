@@ -1,8 +1,9 @@
 /* tarn/barrier.h - storing pointers into managed objects.
  *
  * Every store of a pointer into a managed object, or into memory that was added
- * as a barriered root range, goes through one of these; so does a store to a
- * global through which a pointer travels from one goroutine to another. Stores
+ * as a barriered root range, goes through one of these. So does every store to a
+ * global (or a plain root range) that overwrites a pointer to a managed object,
+ * also with NULL; a store to a global that holds none yet may be plain. Stores
  * to a goroutine's own stack need none. The first stores into an object that
  * was allocated since the last call of any tarn_ function need none either if
  * the stored pointer is NULL or was allocated in the same interval.

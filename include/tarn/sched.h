@@ -13,7 +13,8 @@ TARN_BEGIN_DECLS
  * thaws them (its options are then ignored but for being checked). NULL options
  * mean defaults; the environment variable TARN is applied over them.
  * TARN_EOPTION for a bad option, TARN_ESTATE when already running,
- * TARN_ENOMEM or TARN_ESYS when the kernel refuses memory or a thread.
+ * TARN_ENOMEM or TARN_ESYS when the kernel refuses memory or the first thread; a
+ * thread that it refuses later ends the process with a message.
  * With TARN=help the options are printed and the process exits with 0. */
 TARN_API tarn_status tarn_main(const struct tarn_options *options, tarn_fn fn,
                                void *arg);

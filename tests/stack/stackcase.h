@@ -57,6 +57,17 @@ static inline __attribute__((always_inline)) uint64_t mix(uint64_t h,
     return h ^ (h >> 29);
 }
 
+/* As a preemption does it. Others run at the next prologue, with the registers
+ * that it has to keep. */
+NI static void yield_at_next_prologue(void)
+{
+    struct m *mp = acquirem();
+    struct g *gp = getg();
+    atomic_store(&gp->preempt, true);
+    set_stackguard(gp, STACK_PREEMPT);
+    releasem(mp);
+}
+
 /* A call that the compiler cannot see through; now and then it allocates, and
  * so collects in stress runs, or lets others run. */
 __attribute__((unused)) NI static uint64_t touch(uint64_t x)
@@ -67,6 +78,8 @@ __attribute__((unused)) NI static uint64_t touch(uint64_t x)
             CHECK(tarn_alloc_conservative(48) != NULL);
         else if ((x & 63) == 9)
             tarn_yield();
+        else if ((x & 15) == 5)
+            yield_at_next_prologue();
     }
     return mix(x, 1);
 }
