@@ -244,7 +244,7 @@ static void test_deletion(void)
     int hits = 0, tries = 0;
     /* One P alone cannot wait for a marker on itself. */
     int most = nprocs > 1 ? 100 : 3;
-    while (hits < 10 && tries++ < most) {
+    while (hits < 5 && tries++ < most) {
         struct door *d = tarn_alloc(t_door);
         CHECK(d != NULL);
         tarn_store(root, d);
@@ -302,7 +302,7 @@ static void test_insertion(void)
     struct node **root = new_shared(sizeof *root);
     int hits = 0, tries = 0;
     int most = nprocs > 1 ? 300 : 10;
-    while (hits < 10 && tries++ < most) {
+    while (hits < 5 && tries++ < most) {
         struct node *white = new_node(4);
         uint64_t target = atomic_load(&gc.cycles) + 1;
         gc_request();
@@ -916,7 +916,7 @@ static void test_roots_change(void)
 {
     enum { SLACK = 3, N = 40 };
     static uint64_t hidden[N];
-    for (int round = 0; round < scaled(40); round++) {
+    for (int round = 0; round < scaled(20); round++) {
         struct node **r = calloc(N, sizeof *r);
         unsigned flags = round & 1 ? TARN_ROOTS_BARRIERED : TARN_ROOTS_PLAIN;
         gc_request();
@@ -964,7 +964,7 @@ static void test_roots_late(void)
     enum { N = 50 };
     int met = 0;
     struct node **from = new_shared(N * sizeof *from);
-    for (int round = 0; round < scaled(60); round++) {
+    for (int round = 0; round < scaled(20); round++) {
         struct node **r = calloc(N, sizeof *r);
         unsigned flags = round & 1 ? TARN_ROOTS_BARRIERED : TARN_ROOTS_PLAIN;
         for (int i = 0; i < N; i++)

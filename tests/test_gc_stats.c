@@ -282,7 +282,7 @@ static void automatic(void)
     /* 4 MiB is the least, and next to nothing is alive. How far an allocator
      * gets ahead of a mark is the machine's business. */
     uint64_t n = 0;
-    for (int i = 0; i < 64 && n < 3; i++)
+    for (int i = 0; i < 1000 && n < 3; i++)
         n += cycles_after_garbage();
     CHECK_GE(n, (uint64_t)3);
 }

@@ -152,14 +152,12 @@ static void test_nothing_moves(void)
 {
     load_start();
     check_progress();
-    for (int i = 0; i < scaled(60); i++) {
+    for (int i = 0; i < scaled(32); i++) {
         stopTheWorld();
         check_stopped();
         startTheWorld();
         if (i % 8 == 0)
             tarn_yield();
-        if (i % 32 == 0)
-            check_progress();
     }
     check_progress();
     load_end();
@@ -247,7 +245,7 @@ static void test_ragged_barrier(void)
     for (int i = 0; i < 50; i++)
         visit_all();
     load_start();
-    for (int i = 0; i < scaled(40); i++) {
+    for (int i = 0; i < scaled(24); i++) {
         visit_all();
         if (i % 16 == 0)
             check_progress();
