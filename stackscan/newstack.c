@@ -197,12 +197,6 @@ static void stack_goexit(struct g *gp)
         gp->sched_sp = gp->stack.hi;
         stack_clear_unused(gp);
     }
-    /* The next goroutine there is born after roots were counted, perhaps, and
-     * then nobody clears below it. */
-    if (options.checkmark) {
-        gp->sched_sp = gp->stack.hi;
-        stack_clear_unused(gp);
-    }
 }
 
 /* linkcheck.c: compiled with -fsplit-stack, calls code that is not. */
