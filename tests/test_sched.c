@@ -44,7 +44,7 @@ static void test_bad_options(void)
 
 /* In static memory that is a root: what the first run leaves to the second. */
 static tarn_chan *left_chan, *answer_chan;
-static uint64_t frozen_spins;
+static uint64_t frozen_spins, frozen_wakes;
 
 static void leftover(void *arg)
 {
@@ -65,6 +65,13 @@ static void frozen_spinner(void *arg)
     }
 }
 
+static void frozen_sleeper(void *arg)
+{
+    (void)arg;
+    tarn_sleep(30000000);
+    ADD(frozen_wakes, 1);
+}
+
 static void first_main(void *arg)
 {
     CHECK(arg == &left_chan);
@@ -74,6 +81,7 @@ static void first_main(void *arg)
     tarn_store(&answer_chan, new_chan(8, 0));
     go(leftover, NULL);
     go(frozen_spinner, NULL);
+    go(frozen_sleeper, NULL);
     while (LOAD(frozen_spins) < 10)
         tarn_yield();
 }
@@ -84,7 +92,7 @@ static void next_main(void *arg)
     CHECK_GE(tarn_goroutines(), 3u);
     CHECK_ST(tarn_chan_send(left_chan, v), TARN_OK);
     CHECK_ST(tarn_chan_recv(answer_chan, v), TARN_OK);
-    while (LOAD(frozen_spins) < spins + 10)
+    while (LOAD(frozen_spins) < spins + 10 || LOAD(frozen_wakes) == 0)
         tarn_yield();
     tarn_gc();
 }
@@ -104,6 +112,10 @@ static void main_again(void)
     CHECK_ST(tarn_main(&o, first_main, &left_chan), TARN_OK);
     CHECK_EQ(tarn_self(), 0u);
     CHECK_ST(tarn_go(nothing, NULL), TARN_ESTATE);
+    /* Asleep still, if all went fast; and no timer fires outside tarn_main. */
+    uint64_t woken = LOAD(frozen_wakes);
+    usleep(50000);
+    CHECK_EQ(LOAD(frozen_wakes), woken);
     for (uint64_t i = 1; i <= 50; i++) {
         uint64_t v = i;
         CHECK_ST(tarn_main(NULL, next_main, &v), TARN_OK);
