@@ -96,7 +96,8 @@ struct gcstate {
 
     /* This mark. */
     _Atomic uint32_t root_next;
-    uint32_t nroots, root_stacks, root_timers;
+    _Atomic uint32_t nroots; /* also read by Ms without a P */
+    uint32_t root_stacks, root_timers;
     size_t nstacks;
     _Atomic int32_t nworking;  /* drains under way */
     _Atomic int32_t workers_running;

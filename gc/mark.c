@@ -193,7 +193,8 @@ bool gc_work_available(void)
 {
     return atomic_load(&gc.blacken) &&
            (atomic_load(&gc.nfull) != 0 ||
-            atomic_load(&gc.root_next) < gc.nroots);
+            atomic_load(&gc.root_next) <
+                atomic_load_explicit(&gc.nroots, memory_order_relaxed));
 }
 
 /* --- shading ----------------------------------------------------------------- */
@@ -407,9 +408,9 @@ bool gc_drain(struct p *pp, const struct drain_limits *lim)
      * job waits for the goroutine to stop, a step of allocation must not. */
     while (!lim->assist &&
            atomic_load_explicit(&gc.root_next, memory_order_relaxed) <
-           gc.nroots) {
+           atomic_load_explicit(&gc.nroots, memory_order_relaxed)) {
         uint32_t job = atomic_fetch_add(&gc.root_next, 1);
-        if (job >= gc.nroots)
+        if (job >= atomic_load_explicit(&gc.nroots, memory_order_relaxed))
             break;
         markroot(w, job);
         if (must_stop(gp, lim, pp, w->scanned - scanned0))

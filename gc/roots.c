@@ -237,7 +237,9 @@ void gc_prepare_roots(void)
     gc.nstacks = atomic_load(&allglen);
     gc.root_timers = 1;
     gc.root_stacks = gc.root_timers + nprocs;
-    gc.nroots = gc.root_stacks + (uint32_t)gc.nstacks;
+    atomic_store_explicit(&gc.nroots,
+                          gc.root_stacks + (uint32_t)gc.nstacks,
+                          memory_order_relaxed);
     atomic_store(&gc.root_next, 0);
 }
 

@@ -19,8 +19,7 @@
 #if TARN_FIBERS
 
 #include <setjmp.h>
-
-#include "base/sysmem.h"
+#include <stdlib.h>
 
 #if TARN_ASAN
 #include <sanitizer/asan_interface.h>
@@ -60,7 +59,8 @@ struct fiber {
 
 static struct fiber *new_fiber(void)
 {
-    struct fiber *f = sys_alloc(sizeof(*f));
+    /* Not sys_alloc: no part of what tests of exhausted memory are about. */
+    struct fiber *f = calloc(1, sizeof(*f));
     if (f == NULL)
         throw("out of memory for a sanitizer's fiber");
     return f;
@@ -193,6 +193,7 @@ NO_SANITIZE static void leave(struct g *gp, void (*fn)(struct g *), bool dying)
 {
     struct fiber *f = gp->fiber, *f0 = gp->m->g0->fiber;
     f0->fn = fn;
+    f->fake_stack = NULL;
     asan_leave(dying ? NULL : &f->fake_stack, f0->bottom, f0->size);
     tsan_switch(f0);
     asm_mcall(base_of_mcall);
@@ -204,6 +205,11 @@ NO_SANITIZE void mcall(void (*fn)(struct g *gp))
     struct g *gp = getg();
     if (fn == goexit0 || fn == main_exit_m) {
         struct fiber *f = gp->fiber;
+#if TARN_ASAN
+        /* The functions that it is in will not clean up behind themselves. */
+        uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+        __asan_unpoison_memory_region((const void *)sp, gp->stack.hi - sp);
+#endif
         f->fn = fn;
         longjmp(f->base, 1);
     }
@@ -262,20 +268,6 @@ NO_SANITIZE struct start_pair fiber_begin(struct start_pair body)
     struct fiber *f = getg()->fiber;
     f->body = body;
     return (struct start_pair){base_of_goroutine, NULL};
-}
-
-NO_SANITIZE void fiber_end(struct g *gp)
-{
-#if TARN_ASAN
-    /* Its last functions did not return, and so did not clean up. */
-    __asan_unpoison_memory_region((const void *)gp->stack.lo,
-                                  gp->stack.hi - gp->stack.lo);
-    struct fiber *f = gp->fiber;
-    if (f != NULL)
-        f->fake_stack = NULL;
-#else
-    (void)gp;
-#endif
 }
 
 #endif

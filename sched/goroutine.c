@@ -168,7 +168,7 @@ static void newproc1(void *varg)
         sched_hooks.shade(a->arg);
     gp->goid = next_goid(pp);
     if (a->main)
-        sched.maing = gp;
+        atomic_store_explicit(&sched.maing, gp, memory_order_relaxed);
     if (!a->system)
         atomic_fetch_add(&sched.ngoroutines, 1);
     casgstatus(gp, Gdead, Grunnable);
@@ -186,8 +186,10 @@ struct g *newproc(tarn_fn fn, void *arg, const struct tarn_go_attr *attr,
                               .arg = arg,
                               .size = attr ? attr->stack_size : 0,
                               .system = system,
-                              .main = !system && sched.maing == NULL &&
-                                      getg() == m0.g0 };
+                              .main = !system && getg() == m0.g0 &&
+                                      atomic_load_explicit(
+                                          &sched.maing,
+                                          memory_order_relaxed) == NULL };
     bool ok = true;
     a.kind = system ? STACK_FIXED
                     : sched_hooks.stack_kind_of(fn, want, &ok);
@@ -224,9 +226,6 @@ void gdestroy(struct g *gp)
     atomic_store_explicit(&gp->preemptStop, false, memory_order_relaxed);
     gp->param = NULL;
     ASSERT(gp->waiting == NULL);
-#if TARN_FIBERS
-    fiber_end(gp);
-#endif
     gfput(mp->p, gp);
 }
 
@@ -238,7 +237,8 @@ void goexit0(struct g *gp)
 
 void goexit1(void)
 {
-    if (getg() == sched.maing)
+    if (getg() ==
+        atomic_load_explicit(&sched.maing, memory_order_relaxed))
         main_exit();
     mcall(goexit0);
     __builtin_unreachable();

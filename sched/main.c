@@ -49,8 +49,8 @@ static _Atomic uintptr_t *guard_slot(void)
 static void minit(struct m *mp)
 {
     mp->procid = gettid_os();
-    mp->tls_guard = guard_slot();
-    atomic_store(mp->tls_guard, 0);
+    atomic_store(guard_slot(), 0);
+    atomic_store_explicit(&mp->tls_guard, guard_slot(), memory_order_relaxed);
     setg(mp->g0);
 #if TARN_FIBERS
     fiber_thread(mp);
@@ -286,7 +286,7 @@ void main_exit(void)
     lock(&sched.lock);
     sched.main_done = true;
     unlock(&sched.lock);
-    sched.maing = NULL;
+    atomic_store_explicit(&sched.maing, NULL, memory_order_relaxed);
     mcall(main_exit_m);
     __builtin_unreachable();
 }

@@ -216,7 +216,7 @@ struct m {
     struct p *_Atomic p;
     struct p *nextp;
     struct p *oldp;
-    _Atomic uintptr_t *tls_guard; /* this thread's %fs:0x70, 0 for g0 */
+    _Atomic uintptr_t *_Atomic tls_guard; /* this thread's %fs:0x70, 0 for g0 */
     int32_t locks;             /* > 0: not preemptible */
     bool spinning;
     bool exit_to_main;         /* M0: leave schedule(), return from tarn_main */
@@ -275,7 +275,7 @@ struct schedt {
 
     bool started;                /* tarn_main is running; these two by lock */
     bool main_done;
-    struct g *maing;             /* when it ends, tarn_main returns */
+    struct g *_Atomic maing;     /* when it ends, tarn_main returns */
     bool initialised;
     uint32_t worldsema;          /* 1 free, 0 held; under sched.lock */
     struct gqueue worldwait;     /* Gs that wait for it */
@@ -354,7 +354,6 @@ struct start_pair goroutine_begin(void);
 #if TARN_FIBERS
 void fiber_thread(struct m *mp);  /* by the thread itself, before mstart_call */
 struct start_pair fiber_begin(struct start_pair body); /* goroutine_begin */
-void fiber_end(struct g *gp);     /* on g0, gp is dead */
 #endif
 
 /* On a user or system goroutine (not g0, not a foreign thread)? */

@@ -13,7 +13,9 @@ void set_stackguard(struct g *gp, uintptr_t v)
     atomic_store_explicit(&gp->stackguard0, v, memory_order_relaxed);
     struct m *mp = gp->m;
     if (mp != NULL)
-        atomic_store_explicit(mp->tls_guard, v, memory_order_relaxed);
+        atomic_store_explicit(
+            atomic_load_explicit(&mp->tls_guard, memory_order_relaxed), v,
+            memory_order_relaxed);
 }
 
 bool canPreemptM(struct m *mp)
@@ -43,7 +45,9 @@ bool preemptone(struct p *pp)
      * costs the running code nothing until it is there. */
     atomic_store_explicit(&gp->stackguard0, STACK_PREEMPT,
                           memory_order_relaxed);
-    atomic_store_explicit(mp->tls_guard, STACK_PREEMPT, memory_order_release);
+    atomic_store_explicit(
+        atomic_load_explicit(&mp->tls_guard, memory_order_relaxed),
+        STACK_PREEMPT, memory_order_release);
     atomic_store_explicit(&pp->preempt, true, memory_order_relaxed);
     return true;
 }

@@ -37,8 +37,8 @@ static enum stack_kind stack_kind_of(tarn_fn fn, enum tarn_stacks want,
     /* What they know of a stack does not move with it. */
     if (want == TARN_STACKS_COPYING) {
         *ok = false;
-        set_error("tarn_go: a build for AddressSanitizer or ThreadSanitizer "
-                  "has no copying stacks");
+        set_error("tarn_go: a copying stack is asked for, which builds for "
+                  "AddressSanitizer and ThreadSanitizer do not have");
     }
     (void)fn;
     return STACK_FIXED;

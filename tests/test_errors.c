@@ -245,7 +245,7 @@ static void calls(void)
     FAILS(tarn_go_with(&a, nothing, NULL), TARN_EINVAL, "stack_size");
     a = (struct tarn_go_attr){ TARN_STACKS_COPYING, 0 };
     FAILS(tarn_go_with(&a, nothing, NULL), TARN_EINVAL,
-          "no split-stack prologue");
+          "a copying stack is asked for");
     a = (struct tarn_go_attr){ TARN_STACKS_FIXED, (size_t)1 << 40 };
     size_t before = tarn_goroutines();
     tarn_status st = tarn_go_with(&a, nothing, NULL);
