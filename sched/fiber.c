@@ -44,13 +44,18 @@ void asm_mstart_return(struct m *mp) __attribute__((noreturn));
 struct fiber {
     void *tsan;
     void *fake_stack;
-    jmp_buf base;          /* the stack's first frame */
-    const void *bottom;    /* g0: what AddressSanitizer takes for the stack */
+    /* The stack's first frame. */
+    jmp_buf base;
+    /* To call on g0; a goroutine's: when it is back at base, to die. */
+    void (*fn)(struct g *gp);
+    /* g0 only: what AddressSanitizer takes for the stack; what to call first;
+     * whom to run when back at base, or NULL to return. */
+    const void *bottom;
     size_t size;
-    struct g *next;        /* g0: whom to run when back at base; NULL: return */
-    void (*fn)(struct g *);/* to call on g0; of a goroutine: when back at base */
-    void (*start)(void);   /* g0 */
-    struct start_pair body;/* goroutine */
+    void (*start)(void);
+    struct g *next;
+    /* Goroutines only. */
+    struct start_pair body;
 };
 
 static struct fiber *new_fiber(void)
@@ -64,8 +69,7 @@ static struct fiber *new_fiber(void)
 /* --- announcing ------------------------------------------------------------ */
 
 /* Before the switch to a stack; save is NULL where nobody will come back. */
-NO_INSTRUMENT static void asan_leave(void **save, const void *bottom,
-                                     size_t size)
+NO_SANITIZE static void asan_leave(void **save, const void *bottom, size_t size)
 {
 #if TARN_ASAN
     __sanitizer_start_switch_fiber(save, bottom, size);
@@ -74,7 +78,7 @@ NO_INSTRUMENT static void asan_leave(void **save, const void *bottom,
 #endif
 }
 
-NO_INSTRUMENT static void asan_arrive_on_g0(void)
+NO_SANITIZE static void asan_arrive_on_g0(void)
 {
 #if TARN_ASAN
     struct fiber *f = getg()->fiber;
@@ -83,7 +87,7 @@ NO_INSTRUMENT static void asan_arrive_on_g0(void)
 }
 
 /* We come from g0: the sanitizer tells us where that one's stack is. */
-NO_INSTRUMENT static void asan_arrive_on_goroutine(void)
+NO_SANITIZE static void asan_arrive_on_goroutine(void)
 {
 #if TARN_ASAN
     struct g *gp = getg();
@@ -92,7 +96,7 @@ NO_INSTRUMENT static void asan_arrive_on_goroutine(void)
 #endif
 }
 
-NO_INSTRUMENT static void tsan_switch(struct fiber *f)
+NO_SANITIZE static void tsan_switch(struct fiber *f)
 {
 #if TARN_TSAN
     /* With synchronisation: what one goroutine leaves in its M's fields is
@@ -105,13 +109,14 @@ NO_INSTRUMENT static void tsan_switch(struct fiber *f)
 
 /* --- g0 ------------------------------------------------------------------------ */
 
-NO_INSTRUMENT void fiber_thread(struct m *mp)
+NO_SANITIZE void fiber_thread(struct m *mp)
 {
 #if TARN_ASAN
     if (__asan_get_current_fake_stack() != NULL)
-        fatal("AddressSanitizer's detect_stack_use_after_return takes variables "
-              "off the stacks, where the collector does not look: put "
-              "detect_stack_use_after_return=0 into ASAN_OPTIONS");
+        fatal(
+            "AddressSanitizer's detect_stack_use_after_return takes variables "
+            "off the stacks, where the collector does not look: put "
+            "detect_stack_use_after_return=0 into ASAN_OPTIONS");
 #endif
     if (mp->g0->fiber == NULL)
         mp->g0->fiber = new_fiber();
@@ -121,7 +126,7 @@ NO_INSTRUMENT void fiber_thread(struct m *mp)
 }
 
 /* At the base of g0, which has found something to run. */
-__attribute__((noreturn)) NO_INSTRUMENT static void depart(void)
+__attribute__((noreturn)) NO_SANITIZE static void depart(void)
 {
     struct fiber *f0 = getg()->fiber;
     struct g *gp = f0->next;
@@ -145,21 +150,21 @@ __attribute__((noreturn)) NO_INSTRUMENT static void depart(void)
     asm_gogo(gp);
 }
 
-NO_INSTRUMENT void gogo(struct g *gp)
+NO_SANITIZE void gogo(struct g *gp)
 {
     struct fiber *f0 = getg()->fiber;
     f0->next = gp;
     longjmp(f0->base, 1);
 }
 
-NO_INSTRUMENT void mstart_return(struct m *mp)
+NO_SANITIZE void mstart_return(struct m *mp)
 {
     struct fiber *f0 = mp->g0->fiber;
     f0->next = NULL;
     longjmp(f0->base, 1);
 }
 
-NO_INSTRUMENT static void base_of_start(void)
+NO_SANITIZE static void base_of_start(void)
 {
     struct fiber *f0 = getg()->fiber;
     if (_setjmp(f0->base) == 0)
@@ -167,7 +172,7 @@ NO_INSTRUMENT static void base_of_start(void)
     depart();
 }
 
-NO_INSTRUMENT void mstart_call(struct m *mp, void (*fn)(void))
+NO_SANITIZE void mstart_call(struct m *mp, void (*fn)(void))
 {
     ((struct fiber *)mp->g0->fiber)->start = fn;
     asm_mstart_call(mp, base_of_start);
@@ -175,7 +180,7 @@ NO_INSTRUMENT void mstart_call(struct m *mp, void (*fn)(void))
 
 /* --- from a goroutine to g0 and back ---------------------------------------- */
 
-NO_INSTRUMENT static void base_of_mcall(struct g *gp)
+NO_SANITIZE static void base_of_mcall(struct g *gp)
 {
     asan_arrive_on_g0();
     struct fiber *f0 = getg()->fiber;
@@ -184,7 +189,7 @@ NO_INSTRUMENT static void base_of_mcall(struct g *gp)
     depart();
 }
 
-NO_INSTRUMENT static void leave(struct g *gp, void (*fn)(struct g *), bool dying)
+NO_SANITIZE static void leave(struct g *gp, void (*fn)(struct g *), bool dying)
 {
     struct fiber *f = gp->fiber, *f0 = gp->m->g0->fiber;
     f0->fn = fn;
@@ -194,7 +199,7 @@ NO_INSTRUMENT static void leave(struct g *gp, void (*fn)(struct g *), bool dying
     asan_arrive_on_goroutine();
 }
 
-NO_INSTRUMENT void mcall(void (*fn)(struct g *gp))
+NO_SANITIZE void mcall(void (*fn)(struct g *gp))
 {
     struct g *gp = getg();
     if (fn == goexit0 || fn == main_exit_m) {
@@ -211,7 +216,7 @@ struct call {
     struct g *gp;
 };
 
-NO_INSTRUMENT static void call_on_g0(void *vcall)
+NO_SANITIZE static void call_on_g0(void *vcall)
 {
     struct call *c = vcall;
     asan_arrive_on_g0();
@@ -221,7 +226,7 @@ NO_INSTRUMENT static void call_on_g0(void *vcall)
                c->gp->stack.hi - c->gp->stack.lo);
 }
 
-NO_INSTRUMENT void systemstack(void (*fn)(void *arg), void *arg)
+NO_SANITIZE void systemstack(void (*fn)(void *arg), void *arg)
 {
     struct g *gp = getg();
     if (gp == gp->m->g0) {
@@ -229,7 +234,7 @@ NO_INSTRUMENT void systemstack(void (*fn)(void *arg), void *arg)
         return;
     }
     struct fiber *f = gp->fiber, *f0 = gp->m->g0->fiber;
-    struct call c = { fn, arg, gp };
+    struct call c = {fn, arg, gp};
     asan_leave(&f->fake_stack, f0->bottom, f0->size);
     tsan_switch(f0);
     asm_systemstack(call_on_g0, &c);
@@ -239,7 +244,7 @@ NO_INSTRUMENT void systemstack(void (*fn)(void *arg), void *arg)
 
 /* --- a goroutine's first frame ------------------------------------------------ */
 
-NO_INSTRUMENT static void base_of_goroutine(void *unused)
+NO_SANITIZE static void base_of_goroutine(void *unused)
 {
     (void)unused;
     if (_setjmp(((struct fiber *)getg()->fiber)->base) == 0) {
@@ -251,15 +256,15 @@ NO_INSTRUMENT static void base_of_goroutine(void *unused)
     __builtin_unreachable();
 }
 
-NO_INSTRUMENT struct start_pair fiber_begin(struct start_pair body)
+NO_SANITIZE struct start_pair fiber_begin(struct start_pair body)
 {
     asan_arrive_on_goroutine();
     struct fiber *f = getg()->fiber;
     f->body = body;
-    return (struct start_pair){ base_of_goroutine, NULL };
+    return (struct start_pair){base_of_goroutine, NULL};
 }
 
-NO_INSTRUMENT void fiber_end(struct g *gp)
+NO_SANITIZE void fiber_end(struct g *gp)
 {
 #if TARN_ASAN
     /* Its last functions did not return, and so did not clean up. */

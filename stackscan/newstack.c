@@ -34,10 +34,15 @@ static enum stack_kind stack_kind_of(tarn_fn fn, enum tarn_stacks want,
 {
     *ok = true;
 #if TARN_ASAN || TARN_TSAN
-    /* Their shadow of a stack's redzones does not move with it. */
-    if (want != TARN_STACKS_COPYING)
-        return STACK_FIXED;
-#endif
+    /* What they know of a stack does not move with it. */
+    if (want == TARN_STACKS_COPYING) {
+        *ok = false;
+        set_error("tarn_go: a build for AddressSanitizer or ThreadSanitizer "
+                  "has no copying stacks");
+    }
+    (void)fn;
+    return STACK_FIXED;
+#else
     if (want == TARN_STACKS_AUTO)
         want = (enum tarn_stacks)options.stacks;
     if (want == TARN_STACKS_FIXED)
@@ -51,6 +56,7 @@ static enum stack_kind stack_kind_of(tarn_fn fn, enum tarn_stacks want,
                   (void *)(uintptr_t)fn);
     }
     return STACK_FIXED;
+#endif
 }
 
 /* Without hi: no frame begins there (prepare_stack), but somebody else's memory

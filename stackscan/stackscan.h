@@ -36,14 +36,11 @@
 
 #include "sched/sched.h"
 
-/* What runs between two checks: a public call (sched and heap slow paths, one
- * lazy symbol resolution with its 2.7 KiB of vector state, mimalloc) or
- * __morestack itself. Unoptimised and checking builds need more. */
-#if TARN_CHECKS >= 2
-#define STACK_GUARD ((size_t)12 << 10)
-#else
-#define STACK_GUARD ((size_t)8 << 10)
-#endif
+/* What runs between two checks: __morestack itself, or a public call (measured:
+ * less than 3.5 KiB, one lazy symbol resolution with its vector state included),
+ * or code without checks that is called after an alloca went down to the guard,
+ * which no linker makes room for. */
+#define STACK_GUARD ((size_t)16 << 10)
 /* Stacks start at multiples of it, so that no move changes the low 16 bits of
  * an address. It must be so: a char, a short or the exponent of a long double
  * that was written over the low bytes of a dead pointer makes, with what the

@@ -13,10 +13,14 @@
 
 #include <sys/mman.h>
 
+#include "base/base.h"
 #include "harness.h"
 #include "tarn/tarn.h"
 
 #define SUITE_WATCHDOG_SECONDS 600
+
+/* Repetitions: fewer where each costs a hundred times as much. */
+#define SUITE_REPEAT(n) (TARN_TSAN ? ((n) + 9) / 10 : (n))
 
 /* A status: an enumeration, which C does not compare with its own constants
  * without a warning. Both must be the same, by name. */

@@ -302,13 +302,13 @@ static void count_one(void *arg)
 static void test_spawn_100k(void)
 {
     struct spawn *s = new_shared(sizeof *s);
-    for (int batch = 0; batch < 100; batch++) {
+    for (int batch = 0; batch < SUITE_REPEAT(100); batch++) {
         tarn_waitgroup_add(&s->wg, 1000);
         for (int i = 0; i < 1000; i++)
             go(count_one, s);
         tarn_waitgroup_wait(&s->wg);
     }
-    CHECK_EQ(s->count, 100000u);
+    CHECK_EQ(s->count, SUITE_REPEAT(100) * 1000u);
     wait_alone();
 }
 
@@ -671,7 +671,7 @@ static void test_bursts(void)
 static void yield_storm_goroutine(void *arg)
 {
     struct spawn *s = arg;
-    for (int i = 0; i < 300; i++)
+    for (int i = 0; i < SUITE_REPEAT(300); i++)
         tarn_yield();
     count_one(s);
 }

@@ -1,6 +1,7 @@
 /* Sleep and timers. What a clock can promise is "not before": no test here
  * fails because something came late. */
 #include "base/fail.h"
+#include "sched/sched.h"
 #include "suite.h"
 
 #define MS INT64_C(1000000)
@@ -166,6 +167,55 @@ static void test_timer_stop(void)
     tarn_timer *t = start_timer(200 * MS, must_not_fire, NULL);
     CHECK(tarn_timer_stop(t));
     tarn_sleep(250 * MS);
+}
+
+/* Below goroutines, on one P, the order is exact: by deadline, and those that
+ * were deleted do not fire. Runs on g0. */
+#define EXACT_N 2000
+static struct timer exact_timers[EXACT_N];
+static uint32_t exact_log[EXACT_N], exact_n;
+
+static void exact_fire(void *arg)
+{
+    exact_log[exact_n] = (uint32_t)((struct timer *)arg - exact_timers);
+    __atomic_store_n(&exact_n, exact_n + 1, __ATOMIC_RELEASE);
+}
+
+static void test_timer_exact_order(void)
+{
+    if (tarn_procs() != 1)
+        SKIP("each P has a heap of its own");
+    uint64_t rng = seed_for(5);
+    bool gone[EXACT_N] = {false};
+    uint32_t left = EXACT_N;
+    exact_n = 0;
+    int64_t base = tarn_now() + 100 * MS;
+    for (uint32_t i = 0; i < EXACT_N; i++) {
+        struct timer *t = &exact_timers[i];
+        t->when = base + (int64_t)(harness_rand(&rng) % 20000) * 1000;
+        t->f = exact_fire;
+        t->arg = t;
+        t->keep = NULL;
+        timer_add(t);
+        uint32_t k = (uint32_t)(harness_rand(&rng) % (i + 1));
+        if (i % 3 == 2 && timer_del(&exact_timers[k])) {
+            CHECK(!gone[k]);
+            gone[k] = true;
+            left--;
+        }
+    }
+    /* If arming took too long, some fired before others were armed. */
+    bool in_time = tarn_now() < base;
+    while (LOAD(exact_n) < left)
+        tarn_sleep(MS);
+    CHECK_EQ(exact_n, left);
+    for (uint32_t i = 0; i < left; i++) {
+        CHECK(!gone[exact_log[i]]);
+        if (i > 0 && in_time)
+            CHECK_LE(exact_timers[exact_log[i - 1]].when,
+                     exact_timers[exact_log[i]].when);
+        gone[exact_log[i]] = true;
+    }
 }
 
 /* In any order of deadlines: each fires once, none early. */
@@ -416,22 +466,27 @@ static void fire_without_memory(void *arg)
     printf("fired after all\n");
 }
 
+/* Without options from outside: the collector, too, needs memory. */
+static void without_memory(tarn_fn fn)
+{
+    unsetenv("TARN");
+    suite_child_fn = fn;
+    suite_child_main();
+}
+
 static void fire_without_memory_child(void)
 {
-    suite_child_fn = fire_without_memory;
-    suite_child_main();
+    without_memory(fire_without_memory);
 }
 
 static void child_timers_without_memory(void)
 {
-    suite_child_fn = timers_without_memory;
-    suite_child_main();
+    without_memory(timers_without_memory);
 }
 
 static void child_sleep_without_memory(void)
 {
-    suite_child_fn = sleep_without_memory;
-    suite_child_main();
+    without_memory(sleep_without_memory);
 }
 
 static void test_no_memory(void)
@@ -460,6 +515,7 @@ static void body(void)
     RUN(test_sleep_among_busy);
     RUN(test_timer_fires);
     RUN(test_timer_stop);
+    RUN(test_timer_exact_order);
     RUN(test_timer_many);
     RUN(test_timer_heap);
     RUN(test_timer_stop_race);
