@@ -338,7 +338,9 @@ int tarn_select(struct tarn_select_case *cases, size_t n, bool has_default)
     if (n == 1)
         return select_one(cases, !has_default);
 
-    uint16_t small[2 * SMALL_SELECT];
+    /* Cleared: an index over the low bits of an old pointer would make a new
+     * one, to something else. */
+    uint16_t small[2 * SMALL_SELECT] = { 0 };
     struct scratch scratch = {NULL, 0};
     struct selection sel = {cases, small, small + SMALL_SELECT, 0};
     if (live > (long)SMALL_SELECT) {

@@ -175,7 +175,7 @@ __attribute__((noinline)) static void make_cycles(struct node **held,
 
 static void test_cycles(void)
 {
-    enum { N = 60, SLACK = 4 };
+    enum { N = 60, SLACK = 9 };
     static uint64_t hidden[N];
     struct node **held = new_shared(N * sizeof *held);
     make_cycles(held, hidden, N);
