@@ -80,10 +80,10 @@ static void put_percentiles(FILE *f, const struct plan *p,
     fprintf(f, "\nset title \"%s: %s\"\n", c->name,
             count == METRIC_PAUSE_MAX ? "stop-the-world pauses"
                                       : "latency of a step");
-    /* Column 3 is the number of records so far: the last row's place on the
-     * axis, where 1/(1-q) would be infinite. */
+    /* The last row, q = 1, has no place on this axis; the row before it has the
+     * same value. */
     if (put_curves(f, p, c, suffix,
-                   "($2 < 1 ? 1/(1-$2) : $3):1 with lines lw 1.5", count,
+                   "($2 < 1 ? 1/(1-$2) : NaN):1 with lines lw 1.5", count,
                    p->repeat) == 0)
         fprintf(f, "# no records\n");
 }
