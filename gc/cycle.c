@@ -218,7 +218,7 @@ static void set_trigger(void)
     uint64_t goal = live + live / 100 * (uint64_t)options.gcpercent;
     if (goal < (uint64_t)options.heapmin)
         goal = (uint64_t)options.heapmin;
-    gc.goal = goal;
+    atomic_store(&gc.goal, goal);
     /* The mark needs time while allocation goes on: begin before the goal. */
     uint64_t trigger = goal - (goal - live) / 8;
     atomic_store(&gc.trigger, options.gcoff ? UINT64_MAX : trigger);
@@ -243,9 +243,10 @@ static void start_mark(void)
     gc_prepare_roots();
     gc.heap_at_start = atomic_load(&heap.live);
     atomic_store(&gc.bg_credit, 0);
-    uint64_t room = gc.goal > gc.heap_at_start ? gc.goal - gc.heap_at_start : 0;
-    if (room < gc.goal / 16 + (1 << 20))
-        room = gc.goal / 16 + (1 << 20);
+    uint64_t goal = atomic_load(&gc.goal);
+    uint64_t room = goal > gc.heap_at_start ? goal - gc.heap_at_start : 0;
+    if (room < goal / 16 + (1 << 20))
+        room = goal / 16 + (1 << 20);
     uint64_t expected =
         gc.expected_scan ? gc.expected_scan : gc.heap_at_start;
     gc.assist_ratio = (double)expected / (double)room;
@@ -325,7 +326,7 @@ static void run_cycle(bool forced)
     sweep();
     set_trigger();
     /* What the next cycle will need is worth keeping. */
-    heap_release_free((size_t)(gc.goal - atomic_load(&gc.live) / 2));
+    heap_release_free((size_t)(atomic_load(&gc.goal) - atomic_load(&gc.live) / 2));
     if (forced)
         atomic_fetch_add(&gc.cycles_forced, 1);
     if (options.gctrace)

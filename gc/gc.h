@@ -91,7 +91,7 @@ struct gcstate {
     struct sudog *waiters;     /* acquiretime: the cycle they wait for */
 
     _Atomic uint64_t trigger;  /* heap.live that starts a cycle */
-    uint64_t goal;
+    _Atomic uint64_t goal;
     _Atomic uint64_t live;     /* after the last sweep */
 
     /* This mark. */

@@ -48,7 +48,7 @@ void gc_trace(bool forced)
         (double)gc.last_stop_ns[1] / 1e6,
         (unsigned long long)(gc.heap_at_start >> 20),
         (unsigned long long)(atomic_load(&gc.live) >> 20),
-        (unsigned long long)(gc.goal >> 20), nprocs,
+        (unsigned long long)(atomic_load(&gc.goal) >> 20), nprocs,
         forced ? " (forced)" : "");
 }
 
@@ -80,7 +80,7 @@ tarn_status tarn_gc_stats(struct tarn_gc_stats *out)
     s.cycles_forced = atomic_load(&gc.cycles_forced);
     s.heap_live_bytes = atomic_load(&gc.live);
     s.heap_bytes = atomic_load(&heap.live);
-    s.heap_goal_bytes = gc.goal;
+    s.heap_goal_bytes = atomic_load(&gc.goal);
     s.heap_mapped_bytes = atomic_load(&heap.mapped);
     s.swept_bytes = atomic_load(&heap.swept_bytes);
     /* Caches report what they hand out when they are flushed; what lies between

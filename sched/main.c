@@ -142,7 +142,7 @@ void newm(void (*fn)(void), struct p *pp)
     mp->nextp = pp;
     if (!thread_create(&mp->thread, mstart_thread, mp))
         fatal("cannot create a thread for P %u (%llu exist): %s", pp->id,
-              (unsigned long long)sched.mnext - 1, strerror(errno));
+              (unsigned long long)atomic_load(&sched.mnext) - 1, strerror(errno));
 }
 
 static size_t describe(char *buf, size_t len)

@@ -247,7 +247,7 @@ struct schedt {
     uint32_t nmidle;
     int32_t nmidlelocked;
     int32_t nmsys;
-    uint64_t mnext;            /* Ms made or being made */
+    _Atomic uint64_t mnext;    /* Ms made or being made */
     struct p *pidle;
     _Atomic uint32_t npidle;
     _Atomic uint32_t nmspinning;

@@ -310,13 +310,19 @@ static void fault_timer_child(void)
     child(fault_timer_goroutine);
 }
 
+/* In a frame of its own, so that nothing is left in the caller's registers. */
+__attribute__((noinline)) static void store_lost(struct lost **r)
+{
+    tarn_store(r, new_lost(3));
+}
+
 static void fault_range_goroutine(void *unused)
 {
     (void)unused;
     register_types();
     struct lost **r = calloc(1, sizeof *r);
     CHECK_ST(tarn_roots_add(r, r + 1, TARN_ROOTS_BARRIERED), TARN_OK);
-    tarn_store(r, new_lost(3));
+    store_lost(r);
     wipe_stack();
     collect();
     wipe_stack();
