@@ -143,13 +143,16 @@ static void hold(struct g *gp, struct user *u, uint64_t *seed)
     /* u may have a new goroutine by now: then its counter says nothing. */
     bool same = atomic_load(&u->g) == gp;
     uint64_t counter = atomic_load(&u->counter);
+    /* Whoever sends to a goroutine that waits on a channel writes to its stack. */
+    bool peers = gp->waiting != NULL;
     struct sum one = {0}, two = {0};
     scanstack(gp, sum_range, &one);
     uint64_t spins = harness_rand(seed) % 1000;
     for (volatile uint64_t k = 0; k < spins; k++)
         ;
     scanstack(gp, sum_range, &two);
-    CHECK_EQ(one.h, two.h);
+    if (!peers)
+        CHECK_EQ(one.h, two.h);
     CHECK_EQ(one.bytes, two.bytes);
     CHECK_EQ(gp->sched_sp, sp);
     CHECK_EQ(readgstatus(gp), status);
