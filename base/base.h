@@ -69,9 +69,9 @@
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define container_of(p, type, field)                                           \
-    ((type *)((char *)(p) - offsetof(type, field)))
-#define ALIGN_UP(x, a) (((x) + ((a) - 1)) & ~(__typeof__(x))((a) - 1))
-#define ALIGN_DOWN(x, a) ((x) & ~(__typeof__(x))((a) - 1))
+    ((type *)((char *)(p)-offsetof(type, field)))
+#define ALIGN_UP(x, a) (((x) + ((a)-1)) & ~(__typeof__(x))((a)-1))
+#define ALIGN_DOWN(x, a) ((x) & ~(__typeof__(x))((a)-1))
 
 #define KiB ((size_t)1 << 10)
 #define MiB ((size_t)1 << 20)
@@ -79,8 +79,8 @@
 
 /* Ends the process: one line "tarn: fatal: <text>", then G, M and P, then a
  * stack trace, then abort. Any thread, any stack with 2 KiB left. */
-void throw_(const char *file, int line, const char *fmt, ...)
-    PRINTF_LIKE(3, 4) __attribute__((noreturn, cold));
+void throw_(const char *file, int line, const char *fmt, ...) PRINTF_LIKE(3, 4)
+    __attribute__((noreturn, cold));
 #define throw(...) throw_(__FILE__, __LINE__, __VA_ARGS__)
 /* As throw without the trace and with exit status 2: the program's fault, said
  * as a message to its author ("all goroutines are asleep - deadlock!"). */
@@ -101,8 +101,7 @@ void tarn_eprintf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 #endif
 void assert_failed(const char *expr, const char *file, int line)
     __attribute__((noreturn, cold));
-#define ASSERT(e)                                                              \
-    (likely(e) ? (void)0 : assert_failed(#e, __FILE__, __LINE__))
+#define ASSERT(e) (likely(e) ? (void)0 : assert_failed(#e, __FILE__, __LINE__))
 #if TARN_CHECKS >= 2
 #define DASSERT(e) ASSERT(e)
 #else

@@ -34,7 +34,7 @@ void osyield(void)
 void usleep_os(uint32_t us)
 {
     int saved = errno;
-    struct timespec ts = { us / 1000000, (long)(us % 1000000) * 1000 };
+    struct timespec ts = {us / 1000000, (long)(us % 1000000) * 1000};
     while (nanosleep(&ts, &ts) != 0 && errno == EINTR)
         ;
     errno = saved;

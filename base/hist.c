@@ -70,18 +70,18 @@ static void add(_Atomic uint64_t *p, uint64_t v)
 static void lower_to(_Atomic uint64_t *p, uint64_t v)
 {
     uint64_t old = get(p);
-    while (v < old && !atomic_compare_exchange_weak_explicit(
-                          p, &old, v, memory_order_relaxed,
-                          memory_order_relaxed))
+    while (v < old &&
+           !atomic_compare_exchange_weak_explicit(
+               p, &old, v, memory_order_relaxed, memory_order_relaxed))
         ;
 }
 
 static void raise_to(_Atomic uint64_t *p, uint64_t v)
 {
     uint64_t old = get(p);
-    while (v > old && !atomic_compare_exchange_weak_explicit(
-                          p, &old, v, memory_order_relaxed,
-                          memory_order_relaxed))
+    while (v > old &&
+           !atomic_compare_exchange_weak_explicit(
+               p, &old, v, memory_order_relaxed, memory_order_relaxed))
         ;
 }
 

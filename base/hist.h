@@ -32,7 +32,7 @@ uint64_t hist_quantile(const struct hist *h, double q);
  * values divided by scale. False and errno if it cannot be written. */
 bool hist_write_hgrm(const struct hist *h, const char *path, double scale);
 
-uint32_t hist_index(uint64_t v);             /* for tests */
-uint64_t hist_highest_equivalent(uint32_t i);/* of bucket i */
+uint32_t hist_index(uint64_t v);              /* for tests */
+uint64_t hist_highest_equivalent(uint32_t i); /* of bucket i */
 
 #endif

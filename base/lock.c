@@ -43,8 +43,8 @@ static long futex(_Atomic uint32_t *addr, long op, uint32_t val,
     register const struct timespec *r10 __asm__("r10") = timeout;
     __asm__ volatile("syscall"
                      : "=a"(result)
-                     : "a"((long)SYS_futex), "D"(addr), "S"(op),
-                       "d"((long)val), "r"(r10)
+                     : "a"((long)SYS_futex), "D"(addr), "S"(op), "d"((long)val),
+                       "r"(r10)
                      : "rcx", "r11", "memory");
     return result;
 }
@@ -145,9 +145,7 @@ void lock_ranks_none_held(void)
 #define rank_push(m) ((void)(m))
 #define rank_pop(m) ((void)(m))
 
-void lock_ranks_none_held(void)
-{
-}
+void lock_ranks_none_held(void) {}
 
 #endif
 
@@ -178,9 +176,9 @@ void mutex_init(struct mutex *m, enum lock_rank rank)
 static bool grab(struct mutex *m, uint32_t as)
 {
     uint32_t k = atomic_load_explicit(&m->key, memory_order_relaxed);
-    return k == 0 && atomic_compare_exchange_strong_explicit(
-                         &m->key, &k, as, memory_order_acquire,
-                         memory_order_relaxed);
+    return k == 0 &&
+           atomic_compare_exchange_strong_explicit(
+               &m->key, &k, as, memory_order_acquire, memory_order_relaxed);
 }
 
 NOINLINE static void lock_slow(struct mutex *m)

@@ -13,23 +13,23 @@
  * locks come last. RANK_NONE is never checked (test code only). */
 #define LOCK_RANKS(X)                                                          \
     X(NONE)                                                                    \
-    X(WORLD)      /* gc/sched: one stopper of the world at a time */           \
-    X(TYPES)      /* heap: type table */                                       \
-    X(ROOTS)      /* gc: root range list */                                    \
-    X(SWEEPWAIT)  /* gc: goroutines waiting for cycle or sweep */              \
-    X(CHAN)       /* sched: a channel (several: in address order) */           \
-    X(WAITQ)      /* sched: mutex, cond, wait group, semaphore queues */       \
-    X(TIMERS)     /* sched: one P's timers */                                  \
-    X(SCHED)      /* sched: global queue, idle lists */                        \
-    X(ALLG)       /* sched: list of all goroutines */                          \
-    X(GFREE)      /* sched: dead goroutines */                                 \
-    X(GSCAN)      /* a G's scan bit, modelled as a lock */                     \
-    X(STACKPOOL)  /* stackscan: global stack pool */                           \
-    X(WORKBUFS)   /* gc: full and empty mark buffers */                        \
-    X(CENTRAL)    /* heap: one slot's span lists */                            \
-    X(SPANS)      /* heap: free span structs */                                \
-    X(PAGES)      /* heap: page allocator */                                   \
-    X(LEAF)       /* anything that takes no further lock */
+    X(WORLD)     /* gc/sched: one stopper of the world at a time */            \
+    X(TYPES)     /* heap: type table */                                        \
+    X(ROOTS)     /* gc: root range list */                                     \
+    X(SWEEPWAIT) /* gc: goroutines waiting for cycle or sweep */               \
+    X(CHAN)      /* sched: a channel (several: in address order) */            \
+    X(WAITQ)     /* sched: mutex, cond, wait group, semaphore queues */        \
+    X(TIMERS)    /* sched: one P's timers */                                   \
+    X(SCHED)     /* sched: global queue, idle lists */                         \
+    X(ALLG)      /* sched: list of all goroutines */                           \
+    X(GFREE)     /* sched: dead goroutines */                                  \
+    X(GSCAN)     /* a G's scan bit, modelled as a lock */                      \
+    X(STACKPOOL) /* stackscan: global stack pool */                            \
+    X(WORKBUFS)  /* gc: full and empty mark buffers */                         \
+    X(CENTRAL)   /* heap: one slot's span lists */                             \
+    X(SPANS)     /* heap: free span structs */                                 \
+    X(PAGES)     /* heap: page allocator */                                    \
+    X(LEAF)      /* anything that takes no further lock */
 
 enum lock_rank {
 #define LOCK_RANK_ENUM_(n) RANK_##n,
@@ -41,7 +41,10 @@ struct mutex {
     _Atomic uint32_t key; /* 0 free, 1 held, 2 held with sleepers */
     uint32_t rank;
 };
-#define MUTEX_INIT(r) { 0, RANK_##r }
+#define MUTEX_INIT(r)                                                          \
+    {                                                                          \
+        0, RANK_##r                                                            \
+    }
 
 void mutex_init(struct mutex *m, enum lock_rank rank);
 void lock(struct mutex *m);

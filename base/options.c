@@ -31,16 +31,15 @@ struct option {
 
 static const struct option table[] = {
 #define OPTION_(name, kind, def, min, max, help)                               \
-    { #name, kind, offsetof(struct tarn_options, name), (def), (min), (max),   \
-      help },
+    {#name, kind, offsetof(struct tarn_options, name), (def), (min),           \
+     (max), help},
     TARN_OPTIONS_TABLE(OPTION_)
 #undef OPTION_
 };
 
-struct tarn_options options = {
-    sizeof(struct tarn_options),
+struct tarn_options options = {sizeof(struct tarn_options),
 #define DEFAULT_(name, kind, def, min, max, help) (def),
-    TARN_OPTIONS_TABLE(DEFAULT_)
+                               TARN_OPTIONS_TABLE(DEFAULT_)
 #undef DEFAULT_
 };
 
@@ -92,7 +91,7 @@ static enum parsed parse_count(struct piece s, int64_t *out)
 static const struct {
     const char *name;
     int shift;
-} units[] = { { "TiB", 40 }, { "GiB", 30 }, { "MiB", 20 }, { "KiB", 10 } };
+} units[] = {{"TiB", 40}, {"GiB", 30}, {"MiB", 20}, {"KiB", 10}};
 
 static enum parsed parse_size(struct piece s, int64_t *out)
 {
@@ -106,14 +105,13 @@ static enum parsed parse_size(struct piece s, int64_t *out)
         }
     }
     enum parsed r = parse_count(s, out);
-    if (r == PARSED &&
-        __builtin_mul_overflow(*out, INT64_C(1) << shift, out))
+    if (r == PARSED && __builtin_mul_overflow(*out, INT64_C(1) << shift, out))
         return TOO_LARGE;
     return r;
 }
 
-static const char *const stacks_words[] = { "auto", "copying", "fixed", NULL };
-static const char *const oom_words[] = { "null", "throw", NULL };
+static const char *const stacks_words[] = {"auto", "copying", "fixed", NULL};
+static const char *const oom_words[] = {"null", "throw", NULL};
 
 static const char *const *words_of(enum kind kind)
 {
@@ -135,11 +133,16 @@ static enum parsed parse_word(struct piece s, const char *const *words,
 static const char *expected(enum kind kind)
 {
     switch (kind) {
-    case BOOL: return "0 or 1";
-    case COUNT: return "a whole number";
-    case SIZE: return "a size: bytes, or with KiB, MiB, GiB or TiB";
-    case STACKS: return "auto, copying or fixed";
-    case OOM: return "null or throw";
+    case BOOL:
+        return "0 or 1";
+    case COUNT:
+        return "a whole number";
+    case SIZE:
+        return "a size: bytes, or with KiB, MiB, GiB or TiB";
+    case STACKS:
+        return "auto, copying or fixed";
+    case OOM:
+        return "null or throw";
     }
     return "?";
 }
@@ -194,14 +197,13 @@ static tarn_status set_part(struct tarn_options *o, struct piece part)
         return TARN_EOPTION;
     }
     const char *eq = memchr(part.p, '=', part.len);
-    struct piece name = { part.p, eq ? (size_t)(eq - part.p) : part.len };
+    struct piece name = {part.p, eq ? (size_t)(eq - part.p) : part.len};
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         if (!is(name, table[i].name))
             continue;
         if (eq != NULL)
-            return set_value(
-                o, &table[i],
-                (struct piece){ eq + 1, part.len - name.len - 1 });
+            return set_value(o, &table[i],
+                             (struct piece){eq + 1, part.len - name.len - 1});
         set_error("option %s: no value: write %s=VALUE", table[i].name,
                   table[i].name);
         return TARN_EOPTION;
@@ -263,7 +265,8 @@ tarn_status options_load(const struct tarn_options *from,
         size_t size = from->struct_size;
         if (size < sizeof from->struct_size || size > sizeof o) {
             set_error("struct tarn_options: struct_size is %zu, not %zu: call "
-                      "tarn_options_init first", size, sizeof o);
+                      "tarn_options_init first",
+                      size, sizeof o);
             return TARN_EOPTION;
         }
         /* Whole fields only. */
@@ -311,8 +314,8 @@ static void format_value(const struct option *d, int64_t v, char buf[32])
 
 size_t options_help(char *buf, size_t len)
 {
-    static const char *const kinds[] = { "0|1", "count", "size",
-                                         "auto|copying|fixed", "null|throw" };
+    static const char *const kinds[] = {"0|1", "count", "size",
+                                        "auto|copying|fixed", "null|throw"};
     size_t n = 0;
     /* Counts on past the end of buf, as snprintf does. */
 #define OUT(...)                                                               \

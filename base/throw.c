@@ -180,7 +180,7 @@ void tarn_eprintf(const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    print(&(struct text){ .prefix = "", .fmt = fmt, .ap = &ap });
+    print(&(struct text){.prefix = "", .fmt = fmt, .ap = &ap});
     va_end(ap);
 }
 
@@ -280,9 +280,8 @@ static void crash_fault(int sig)
  * stay out: their handlers do not expect to be on this stack. */
 static void guard_crash(void)
 {
-    static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE };
-    struct sigaction sa = { .sa_handler = crash_fault,
-                            .sa_flags = SA_NODEFER };
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+    struct sigaction sa = {.sa_handler = crash_fault, .sa_flags = SA_NODEFER};
     sigset_t block;
     sigfillset(&block);
     sigdelset(&block, SIGABRT);
@@ -334,7 +333,7 @@ void throw_(const char *file, int line, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    crash(&(struct text){ .fmt = fmt, .ap = &ap, .file = file, .line = line },
+    crash(&(struct text){.fmt = fmt, .ap = &ap, .file = file, .line = line},
           true);
 }
 
@@ -342,7 +341,7 @@ void fatal(const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    crash(&(struct text){ .fmt = fmt, .ap = &ap }, false);
+    crash(&(struct text){.fmt = fmt, .ap = &ap}, false);
 }
 
 void assert_failed(const char *expr, const char *file, int line)
@@ -372,8 +371,8 @@ void set_error(const char *fmt, ...)
     int saved = errno;
     va_list ap;
     va_start(ap, fmt);
-    struct text t = { .fmt = fmt, .ap = &ap, .buf = error_buffer(),
-                      .len = ERROR_TEXT_SIZE };
+    struct text t = {
+        .fmt = fmt, .ap = &ap, .buf = error_buffer(), .len = ERROR_TEXT_SIZE};
     if (!on_side)
         side_call(&error_side, format_error, &t);
     else
@@ -390,16 +389,26 @@ const char *tarn_last_error(void)
 const char *tarn_status_name(tarn_status s)
 {
     switch (s) {
-    case TARN_OK: return "TARN_OK";
-    case TARN_EINVAL: return "TARN_EINVAL";
-    case TARN_ENOMEM: return "TARN_ENOMEM";
-    case TARN_EOVERFLOW: return "TARN_EOVERFLOW";
-    case TARN_ESTATE: return "TARN_ESTATE";
-    case TARN_ECLOSED: return "TARN_ECLOSED";
-    case TARN_EAGAIN: return "TARN_EAGAIN";
-    case TARN_ELIMIT: return "TARN_ELIMIT";
-    case TARN_EOPTION: return "TARN_EOPTION";
-    case TARN_ESYS: return "TARN_ESYS";
+    case TARN_OK:
+        return "TARN_OK";
+    case TARN_EINVAL:
+        return "TARN_EINVAL";
+    case TARN_ENOMEM:
+        return "TARN_ENOMEM";
+    case TARN_EOVERFLOW:
+        return "TARN_EOVERFLOW";
+    case TARN_ESTATE:
+        return "TARN_ESTATE";
+    case TARN_ECLOSED:
+        return "TARN_ECLOSED";
+    case TARN_EAGAIN:
+        return "TARN_EAGAIN";
+    case TARN_ELIMIT:
+        return "TARN_ELIMIT";
+    case TARN_EOPTION:
+        return "TARN_EOPTION";
+    case TARN_ESYS:
+        return "TARN_ESYS";
     }
     return "unknown status";
 }

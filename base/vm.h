@@ -16,7 +16,7 @@ bool vm_protect(void *p, size_t size);       /* inaccessible, memory back */
 void vm_release(void *p, size_t size);       /* undo vm_reserve (any part) */
 void *vm_map(size_t size);                   /* reserve + commit */
 /* Committed and readable memory counts as used only when touched. */
-bool vm_guard(void *p, size_t size);         /* PROT_NONE on part of a mapping */
-void vm_nohugepage(void *p, size_t size);    /* advice; may be ignored */
+bool vm_guard(void *p, size_t size);      /* PROT_NONE on part of a mapping */
+void vm_nohugepage(void *p, size_t size); /* advice; may be ignored */
 
 #endif

@@ -54,8 +54,8 @@ static void mark_span(struct mspan *s, void *arg)
     for (uint32_t i = 0; l->keep > 0 && i < s->nelems; i++) {
         uint8_t *m = heap_meta(s->base + i * s->elemsize);
         if ((*m & META_COLOR) != 0 && rand_below(&l->rng, 8) < l->keep)
-            meta_store(m, (uint8_t)((*m & ~META_COLOR) |
-                                    atomic_load(&heap.color)));
+            meta_store(
+                m, (uint8_t)((*m & ~META_COLOR) | atomic_load(&heap.color)));
     }
 }
 

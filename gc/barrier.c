@@ -3,8 +3,8 @@
  * Both the word that is overwritten and the one that is written are noted in
  * the P's buffer, then the store happens; no safe point lies between. A full
  * buffer is emptied into the mark queue. */
-#include "gc/gc.h"
 #include "tarn/barrier.h"
+#include "gc/gc.h"
 
 uint32_t tarn_barrier_on;
 
@@ -44,8 +44,7 @@ void tarn_store_slow(void *slot, const void *value)
     note2((uintptr_t)__atomic_load_n((void **)slot, __ATOMIC_RELAXED),
           (uintptr_t)value);
     delay_point("write barrier: noted");
-    __atomic_store_n((void **)slot, (void *)(uintptr_t)value,
-                     __ATOMIC_RELAXED);
+    __atomic_store_n((void **)slot, (void *)(uintptr_t)value, __ATOMIC_RELAXED);
 }
 
 bool tarn_cas(void *slot, void **expected, const void *desired)
@@ -81,8 +80,8 @@ void gc_bulk_barrier(void *dst, const void *src, size_t n)
         return;
     /* The source's words at the destination's alignment: only those become
      * pointers there. */
-    const char *s = (const char *)src + (ALIGN_UP((uintptr_t)dst, (uintptr_t)8) -
-                                         (uintptr_t)dst);
+    const char *s = (const char *)src +
+                    (ALIGN_UP((uintptr_t)dst, (uintptr_t)8) - (uintptr_t)dst);
     for (; s + 8 <= (const char *)src + n; s += 8) {
         uintptr_t v;
         if (((uintptr_t)s & 7) == 0)

@@ -27,8 +27,8 @@ static struct {
 
 static const char *name_of(const struct objinfo *o)
 {
-    static const char *const layouts[] = { "pointer-free", "conservative",
-                                           "typed", "traced" };
+    static const char *const layouts[] = {"pointer-free", "conservative",
+                                          "typed", "traced"};
     return o->span->type ? o->span->type->name : layouts[o->span->layout];
 }
 
@@ -102,7 +102,7 @@ static void scan(uintptr_t base)
     struct tarn_type *t = s->type;
     cm.holder = base;
     if (s->layout == LAYOUT_TRACED) {
-        tarn_tracer tr = { NULL };
+        tarn_tracer tr = {NULL};
         size_t n = o.size / t->size;
         for (size_t i = 0; i < n; i++)
             t->trace((void *)(base + i * t->size), &tr);
@@ -122,8 +122,7 @@ static void scan(uintptr_t base)
                 continue;
         }
         uintptr_t slot = base + i * 8;
-        reach(__atomic_load_n((const uintptr_t *)slot, __ATOMIC_RELAXED),
-              slot);
+        reach(__atomic_load_n((const uintptr_t *)slot, __ATOMIC_RELAXED), slot);
     }
 }
 

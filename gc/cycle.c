@@ -15,11 +15,11 @@ struct gcstate gc;
 /* The heap may have given back all but this much beyond its goal. */
 size_t heap_release_free(size_t keep_bytes);
 
-#define TURN_NS 2000000      /* of a worker on a busy P */
-#define TURN_GAP_NS 6000000  /* between two of them: a quarter */
+#define TURN_NS 2000000     /* of a worker on a busy P */
+#define TURN_GAP_NS 6000000 /* between two of them: a quarter */
 #define ASSIST_STEP ((int64_t)64 << 10)
 #define ASSIST_MAX_NS 100000
-#define LATE_NS 30000        /* of marking with the world stopped */
+#define LATE_NS 30000 /* of marking with the world stopped */
 #define PATIENCE 16
 
 /* --- the driver's door ------------------------------------------------------- */
@@ -71,7 +71,7 @@ tarn_status tarn_gc(void)
 
 static void wake_waiters(void)
 {
-    struct gqueue q = { NULL, NULL, 0 };
+    struct gqueue q = {NULL, NULL, 0};
     lock(&gc.lock);
     gc.cycles_swept = gc.cycles_started;
     for (struct sudog **l = &gc.waiters; *l != NULL;) {
@@ -138,8 +138,8 @@ static void hand_in(struct p *pp)
 static void drain_turn(void)
 {
     struct m *mp = acquirem();
-    struct drain_limits lim = { .deadline = nanotime() + TURN_NS,
-                                .until_preempt = true };
+    struct drain_limits lim = {.deadline = nanotime() + TURN_NS,
+                               .until_preempt = true};
     gc_drain(mp->p, &lim);
     releasem(mp);
     if (atomic_load_explicit(&getg()->preempt, memory_order_relaxed))
@@ -185,8 +185,8 @@ static void mark_to_the_end(void)
          * program that moves objects through globals all the time comes to an
          * end; a longer try after many, for the machine's sake. */
         int64_t budget = restarts < PATIENCE ? LATE_NS : LATE_NS * 10;
-        struct drain_limits lim = { .world_stopped = true,
-                                    .deadline = nanotime() + budget };
+        struct drain_limits lim = {.world_stopped = true,
+                                   .deadline = nanotime() + budget};
         if (gc_drain(pp, &lim) && looks_dry())
             return;
         restarts++;
@@ -247,8 +247,7 @@ static void start_mark(void)
     uint64_t room = goal > gc.heap_at_start ? goal - gc.heap_at_start : 0;
     if (room < goal / 16 + (1 << 20))
         room = goal / 16 + (1 << 20);
-    uint64_t expected =
-        gc.expected_scan ? gc.expected_scan : gc.heap_at_start;
+    uint64_t expected = gc.expected_scan ? gc.expected_scan : gc.heap_at_start;
     gc.assist_ratio = (double)expected / (double)room;
     if (gc.assist_ratio > 8)
         gc.assist_ratio = 8;
@@ -326,7 +325,8 @@ static void run_cycle(bool forced)
     sweep();
     set_trigger();
     /* What the next cycle will need is worth keeping. */
-    heap_release_free((size_t)(atomic_load(&gc.goal) - atomic_load(&gc.live) / 2));
+    heap_release_free(
+        (size_t)(atomic_load(&gc.goal) - atomic_load(&gc.live) / 2));
     if (forced)
         atomic_fetch_add(&gc.cycles_forced, 1);
     if (options.gctrace)
@@ -372,7 +372,7 @@ static void worker(void *vpp)
         struct m *mp = acquirem();
         ASSERT(mp->p == mine);
         int64_t t0 = nanotime();
-        struct drain_limits lim = { .until_preempt = true };
+        struct drain_limits lim = {.until_preempt = true};
         if (g->worker_idle_mode)
             lim.idle = true;
         else
@@ -428,9 +428,9 @@ static void assist_on_g0(void *vargs)
     /* Our own stack may be somebody's next root job. */
     casGToWaiting(a->gp, Grunning, WAIT_GC_ASSIST);
     int64_t t0 = nanotime();
-    struct drain_limits lim = { .deadline = t0 + ASSIST_MAX_NS,
-                                .work = (uint64_t)a->work,
-                                .assist = true };
+    struct drain_limits lim = {.deadline = t0 + ASSIST_MAX_NS,
+                               .work = (uint64_t)a->work,
+                               .assist = true};
     gc_drain(pp, &lim);
     int64_t took = nanotime() - t0;
     hist_add(&gc.assist_hist, (uint64_t)took);
@@ -445,8 +445,7 @@ void gc_allocated(size_t n)
 {
     if (atomic_load_explicit(&gc.phase, memory_order_relaxed) == GC_OFF) {
         if (unlikely(atomic_load_explicit(&heap.live, memory_order_relaxed) >=
-                     atomic_load_explicit(&gc.trigger,
-                                          memory_order_relaxed)) &&
+                     atomic_load_explicit(&gc.trigger, memory_order_relaxed)) &&
             gc.on && gc_request() && atomic_load(&sched.npidle) == 0)
             goyield(); /* nobody else could run the driver now */
         return;
@@ -470,7 +469,7 @@ void gc_allocated(size_t n)
         g->assist_debt = 0;
         return;
     }
-    struct assist_args a = { getg(), g->assist_debt };
+    struct assist_args a = {getg(), g->assist_debt};
     /* Forgiven beyond one bounded step: a late mark costs memory, a long step
      * costs latency. */
     g->assist_debt = 0;

@@ -55,7 +55,7 @@ struct workbuf {
  * trip to the global list each time. */
 struct gcwork {
     struct workbuf *w1, *w2;
-    uint64_t scanned;  /* bytes since last collected */
+    uint64_t scanned; /* bytes since last collected */
 };
 
 #define WBBUF_ENTRIES 512
@@ -63,12 +63,12 @@ struct gcp { /* p->gcdata */
     struct gcwork gcw;
     uint32_t wbn;
     uintptr_t wb[WBBUF_ENTRIES];
-    struct g *worker;            /* this P's mark worker */
-    _Atomic bool worker_parked;  /* and it may be taken */
+    struct g *worker;           /* this P's mark worker */
+    _Atomic bool worker_parked; /* and it may be taken */
     bool worker_idle_mode;
     int64_t last_worker_end;
-    int64_t assist_debt;         /* scan work owed by allocation on this P */
-    uint64_t allocs;             /* option gcstress */
+    int64_t assist_debt; /* scan work owed by allocation on this P */
+    uint64_t allocs;     /* option gcstress */
 };
 
 struct root_range {
@@ -79,27 +79,27 @@ struct root_range {
 
 struct gcstate {
     _Atomic uint32_t phase;
-    _Atomic bool blacken;      /* workers and assists may run */
+    _Atomic bool blacken; /* workers and assists may run */
 
     /* Driver and those who wait for it: gc.lock. */
     struct mutex lock;
     struct g *driver;
     bool driver_parked;
-    bool requested;            /* by heap growth or gcstress */
+    bool requested; /* by heap growth or gcstress */
     uint64_t cycles_started, cycles_swept, forced_target;
-    bool on;                   /* driver and workers exist */
-    struct sudog *waiters;     /* acquiretime: the cycle they wait for */
+    bool on;               /* driver and workers exist */
+    struct sudog *waiters; /* acquiretime: the cycle they wait for */
 
-    _Atomic uint64_t trigger;  /* heap.live that starts a cycle */
+    _Atomic uint64_t trigger; /* heap.live that starts a cycle */
     _Atomic uint64_t goal;
-    _Atomic uint64_t live;     /* after the last sweep */
+    _Atomic uint64_t live; /* after the last sweep */
 
     /* This mark. */
     _Atomic uint32_t root_next;
     _Atomic uint32_t nroots; /* also read by Ms without a P */
     uint32_t root_stacks, root_timers;
     size_t nstacks;
-    _Atomic int32_t nworking;  /* drains under way */
+    _Atomic int32_t nworking; /* drains under way */
     _Atomic int32_t workers_running;
     _Atomic int64_t bg_credit; /* scan work done and not yet claimed */
     double assist_ratio;       /* bytes to scan for each byte allocated */
@@ -109,12 +109,12 @@ struct gcstate {
     uint64_t heap_at_start, alloc_at_mark_end;
     int64_t mark_took;
 
-    struct mutex buflock;      /* RANK_WORKBUFS */
+    struct mutex buflock; /* RANK_WORKBUFS */
     struct workbuf *full, *empty;
     _Atomic uint32_t nfull;
     uint64_t nbufs;
 
-    struct mutex rootlock;     /* RANK_ROOTS */
+    struct mutex rootlock; /* RANK_ROOTS */
     struct root_range *plain, *barriered, *segments;
     size_t nplain, nbarriered, nsegments, cap_plain, cap_barriered;
     unsigned long long segment_adds, segment_subs;
@@ -123,7 +123,7 @@ struct gcstate {
     _Atomic uint64_t cycles, cycles_forced, mark_ns, mark_cpu_ns, assist_ns,
         scanned_bytes, stack_scan_bytes, stacks_scanned, restarts;
     struct hist pause, stopping, pause_start, pause_term, assist_hist;
-    _Atomic uint32_t stop_kind;   /* what the stop under way is for */
+    _Atomic uint32_t stop_kind; /* what the stop under way is for */
     int64_t last_stop_ns[2];
 };
 extern struct gcstate gc;
@@ -173,10 +173,10 @@ void gc_bulk_barrier(void *dst, const void *src, size_t n);
 
 /* --- roots.c ------------------------------------------------------------------ */
 
-bool gc_roots_init(void);                /* false: error set */
-bool gc_roots_refresh_segments(void);    /* world running; the same */
+bool gc_roots_init(void);             /* false: error set */
+bool gc_roots_refresh_segments(void); /* world running; the same */
 void gc_scan_plain_roots(struct gcwork *w);
-void gc_prepare_roots(void);            /* world stopped */
+void gc_prepare_roots(void); /* world stopped */
 void markroot(struct gcwork *w, uint32_t job);
 /* World stopped: every root range, for checkmark. */
 void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
@@ -190,7 +190,7 @@ void gc_on_start(void);
 struct g *gc_worker_hook(struct p *pp, bool idle);
 /* After n bytes became allocatable on this P; on a goroutine. */
 void gc_allocated(size_t n);
-bool gc_request(void);  /* a cycle, soon; true: the driver was readied */
+bool gc_request(void); /* a cycle, soon; true: the driver was readied */
 void gc_maybe_done(void);
 void gc_malloc_init(void); /* malloc.c */
 
@@ -203,12 +203,12 @@ void checkmark(void); /* world stopped, mark complete */
  * checkmark must notice. */
 enum gc_fault {
     GC_FAULT_NONE,
-    GC_FAULT_STACKS,   /* no stack is scanned */
-    GC_FAULT_TIMERS,   /* nor timers */
-    GC_FAULT_BARRIERED,/* nor barriered ranges */
-    GC_FAULT_RESCAN,   /* nor plain ranges in the last stop */
-    GC_FAULT_FLUSH,    /* what the barrier noted is lost */
-    GC_FAULT_BULK,     /* the barrier of bulk stores notes nothing */
+    GC_FAULT_STACKS,    /* no stack is scanned */
+    GC_FAULT_TIMERS,    /* nor timers */
+    GC_FAULT_BARRIERED, /* nor barriered ranges */
+    GC_FAULT_RESCAN,    /* nor plain ranges in the last stop */
+    GC_FAULT_FLUSH,     /* what the barrier noted is lost */
+    GC_FAULT_BULK,      /* the barrier of bulk stores notes nothing */
 };
 #if TARN_CHECKS >= 2
 extern _Atomic uint32_t gc_fault;

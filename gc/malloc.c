@@ -93,7 +93,7 @@ static NOINLINE void *alloc_slow(uint32_t slot, size_t size)
         }
     }
     for (int failed = 0;;) {
-        struct taken t = { .slot = slot };
+        struct taken t = {.slot = slot};
         take(&t);
         if (t.p == 0) {
             if (!try_after_oom(failed++, size))
@@ -117,7 +117,7 @@ static void *alloc_large(size_t n, enum layout layout, tarn_type *type)
     }
     preempt_check();
     for (int failed = 0;;) {
-        struct taken t = { .large = n, .layout = layout, .type = type };
+        struct taken t = {.large = n, .layout = layout, .type = type};
         take(&t);
         if (t.p != 0) {
             void *volatile keep = (void *)t.p;
@@ -155,7 +155,8 @@ void *tarn_alloc(tarn_type *type)
 void *tarn_alloc_array(tarn_type *type, size_t n)
 {
     size_t bytes;
-    if (type == NULL || __builtin_mul_overflow(type ? type->size : 0, n, &bytes) ||
+    if (type == NULL ||
+        __builtin_mul_overflow(type ? type->size : 0, n, &bytes) ||
         bytes > (size_t)PTRDIFF_MAX) {
         if (type == NULL)
             set_error("tarn_alloc_array: no type");

@@ -154,7 +154,7 @@ bool gcw_dispose(struct gcwork *w)
 {
     bool any = false;
     if (w->w1 != NULL) {
-        struct workbuf *bufs[2] = { w->w1, w->w2 };
+        struct workbuf *bufs[2] = {w->w1, w->w2};
         w->w1 = w->w2 = NULL;
         for (int i = 0; i < 2; i++) {
             if (bufs[i]->n > 0) {
@@ -216,8 +216,8 @@ void gc_shade(struct gcwork *w, uintptr_t p)
     put(w, p & ~SLICE_TAG);
 }
 
-NO_SANITIZE void scan_conservative(uintptr_t lo, uintptr_t hi,
-                                   struct gcwork *w, bool past_end)
+NO_SANITIZE void scan_conservative(uintptr_t lo, uintptr_t hi, struct gcwork *w,
+                                   bool past_end)
 {
     uintptr_t heap_lo = heap.lo, heap_size = heap.mark_size;
     for (const uintptr_t *p = (const uintptr_t *)ALIGN_UP(lo, (uintptr_t)8);
@@ -298,7 +298,7 @@ static NOINLINE void scan_by_span(uintptr_t base, struct gcwork *w)
     if (s->layout == LAYOUT_NOSCAN)
         return;
     if (s->layout == LAYOUT_TRACED) {
-        tarn_tracer t = { w };
+        tarn_tracer t = {w};
         struct tarn_type *type = s->type;
         size_t size = s->elemsize;
         size_t n = size / type->size; /* 0: an array of none */
@@ -408,7 +408,7 @@ bool gc_drain(struct p *pp, const struct drain_limits *lim)
      * job waits for the goroutine to stop, a step of allocation must not. */
     while (!lim->assist &&
            atomic_load_explicit(&gc.root_next, memory_order_relaxed) <
-           atomic_load_explicit(&gc.nroots, memory_order_relaxed)) {
+               atomic_load_explicit(&gc.nroots, memory_order_relaxed)) {
         uint32_t job = atomic_fetch_add(&gc.root_next, 1);
         if (job >= atomic_load_explicit(&gc.nroots, memory_order_relaxed))
             break;

@@ -28,7 +28,7 @@ static bool push_range(struct root_range **a, size_t *n, size_t *cap,
         *a = na;
         *cap = c;
     }
-    (*a)[(*n)++] = (struct root_range){ lo, hi, false };
+    (*a)[(*n)++] = (struct root_range){lo, hi, false};
     return true;
 }
 
@@ -37,9 +37,9 @@ static bool push_range(struct root_range **a, size_t *n, size_t *cap,
 static bool foreign_to_program(const char *name)
 {
     static const char *const skip[] = {
-        "/libc.so",    "/libm.so",     "/ld-linux",     "/libpthread",
-        "/libdl.so",   "/libtarn.so",  "/libmimalloc",  "/libgcc_s",
-        "linux-vdso",  "/libasan.so",  "/libtsan.so",   "/libubsan.so",
+        "/libc.so",   "/libm.so",    "/ld-linux",    "/libpthread",
+        "/libdl.so",  "/libtarn.so", "/libmimalloc", "/libgcc_s",
+        "linux-vdso", "/libasan.so", "/libtsan.so",  "/libubsan.so",
         "/librt.so",
     };
     for (size_t i = 0; i < ARRAY_LEN(skip); i++)
@@ -130,7 +130,7 @@ bool gc_roots_init(void)
 
 bool gc_roots_refresh_segments(void)
 {
-    struct seg_list l = { 0 };
+    struct seg_list l = {0};
     dl_iterate_phdr(list_segments, &l);
     if (l.failed) {
         set_error("out of memory for the list of data segments");
@@ -158,8 +158,7 @@ void gc_scan_plain_roots(struct gcwork *w)
         scan_conservative(gc.plain[i].lo, gc.plain[i].hi, w, false);
     for (size_t i = 0; i < gc.nbarriered; i++)
         if (gc.barriered[i].late)
-            scan_conservative(gc.barriered[i].lo, gc.barriered[i].hi, w,
-                              false);
+            scan_conservative(gc.barriered[i].lo, gc.barriered[i].hi, w, false);
     unlock(&gc.rootlock);
 }
 
@@ -187,8 +186,8 @@ tarn_status tarn_roots_add(const void *lo, const void *hi, unsigned flags)
     }
     lock(&gc.rootlock);
     bool ok = flags & TARN_ROOTS_BARRIERED
-                  ? push_range(&gc.barriered, &gc.nbarriered,
-                               &gc.cap_barriered, (uintptr_t)lo, h)
+                  ? push_range(&gc.barriered, &gc.nbarriered, &gc.cap_barriered,
+                               (uintptr_t)lo, h)
                   : push_range(&gc.plain, &gc.nplain, &gc.cap_plain,
                                (uintptr_t)lo, h);
     if (ok && flags & TARN_ROOTS_BARRIERED) {
@@ -218,10 +217,10 @@ static bool remove_range(struct root_range *a, size_t *n, uintptr_t lo,
 tarn_status tarn_roots_remove(const void *lo, const void *hi)
 {
     lock(&gc.rootlock);
-    bool ok = remove_range(gc.plain, &gc.nplain, (uintptr_t)lo,
-                           (uintptr_t)hi) ||
-              remove_range(gc.barriered, &gc.nbarriered, (uintptr_t)lo,
-                           (uintptr_t)hi);
+    bool ok =
+        remove_range(gc.plain, &gc.nplain, (uintptr_t)lo, (uintptr_t)hi) ||
+        remove_range(gc.barriered, &gc.nbarriered, (uintptr_t)lo,
+                     (uintptr_t)hi);
     unlock(&gc.rootlock);
     if (!ok) {
         set_error("tarn_roots_remove: no range %p..%p was added", lo, hi);
@@ -237,8 +236,7 @@ void gc_prepare_roots(void)
     gc.nstacks = atomic_load(&allglen);
     gc.root_timers = 1;
     gc.root_stacks = gc.root_timers + nprocs;
-    atomic_store_explicit(&gc.nroots,
-                          gc.root_stacks + (uint32_t)gc.nstacks,
+    atomic_store_explicit(&gc.nroots, gc.root_stacks + (uint32_t)gc.nstacks,
                           memory_order_relaxed);
     atomic_store(&gc.root_next, 0);
 }
@@ -273,7 +271,7 @@ static void markroot_stack(struct gcwork *w, struct g *gp)
     if (unlikely(atomic_load_explicit(&gp->gcscandone, memory_order_relaxed)))
         throw("markroot: goroutine %llu was scanned already",
               (unsigned long long)gp->goid);
-    struct scan_arg a = { w, 0 };
+    struct scan_arg a = {w, 0};
     scanstack(gp, scan_stack_range, &a);
     if (options.checkmark)
         stack_clear_unused(gp);
@@ -291,8 +289,7 @@ void markroot(struct gcwork *w, uint32_t job)
     if (job == 0) {
         lock(&gc.rootlock);
         for (size_t i = 0; i < gc.nbarriered && !GC_FAULT(BARRIERED); i++) {
-            scan_conservative(gc.barriered[i].lo, gc.barriered[i].hi, w,
-                              false);
+            scan_conservative(gc.barriered[i].lo, gc.barriered[i].hi, w, false);
             gc.barriered[i].late = false;
         }
         unlock(&gc.rootlock);
@@ -333,10 +330,10 @@ void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
     for (size_t i = 0; i < gc.nplain; i++)
         range(gc.plain[i].lo, gc.plain[i].hi, "plain root range", i, arg);
     for (size_t i = 0; i < gc.nbarriered; i++)
-        range(gc.barriered[i].lo, gc.barriered[i].hi, "barriered root range",
-              i, arg);
+        range(gc.barriered[i].lo, gc.barriered[i].hi, "barriered root range", i,
+              arg);
     unlock(&gc.rootlock);
-    struct each_arg a = { range, arg, 0 };
+    struct each_arg a = {range, arg, 0};
     for (uint32_t i = 0; i < nprocs; i++) {
         a.goid = i;
         timers_each(allp[i], each_timer, &a);

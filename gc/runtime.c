@@ -88,9 +88,8 @@ tarn_status tarn_go_with(const struct tarn_go_attr *attr, tarn_fn fn, void *arg)
         set_error("tarn_go: no function");
         return TARN_EINVAL;
     }
-    if (attr != NULL &&
-        ((unsigned)attr->stacks > TARN_STACKS_FIXED ||
-         attr->stack_size > (size_t)1 << 40)) {
+    if (attr != NULL && ((unsigned)attr->stacks > TARN_STACKS_FIXED ||
+                         attr->stack_size > (size_t)1 << 40)) {
         set_error("tarn_go: stacks %d, stack_size %zu", (int)attr->stacks,
                   attr->stack_size);
         return TARN_EINVAL;

@@ -43,8 +43,7 @@ void gc_trace(bool forced)
         "%u P%s\n",
         (unsigned long long)gc.cycles_started,
         (double)(gc.mark_began - started_at) / 1e9,
-        (double)gc.last_stop_ns[0] / 1e6,
-        (double)gc.mark_took / 1e6,
+        (double)gc.last_stop_ns[0] / 1e6, (double)gc.mark_took / 1e6,
         (double)gc.last_stop_ns[1] / 1e6,
         (unsigned long long)(gc.heap_at_start >> 20),
         (unsigned long long)(atomic_load(&gc.live) >> 20),
@@ -75,7 +74,7 @@ tarn_status tarn_gc_stats(struct tarn_gc_stats *out)
         set_error("tarn_gc_stats: the runtime has not started");
         return TARN_ESTATE;
     }
-    struct tarn_gc_stats s = { .struct_size = out->struct_size };
+    struct tarn_gc_stats s = {.struct_size = out->struct_size};
     s.cycles = atomic_load(&gc.cycles);
     s.cycles_forced = atomic_load(&gc.cycles_forced);
     s.heap_live_bytes = atomic_load(&gc.live);

@@ -30,9 +30,9 @@ static void list_push(struct span_list *l, struct mspan *s)
 {
     s->next = l->head;
     l->head = s;
-    atomic_store_explicit(
-        &l->n, atomic_load_explicit(&l->n, memory_order_relaxed) + 1,
-        memory_order_relaxed);
+    atomic_store_explicit(&l->n,
+                          atomic_load_explicit(&l->n, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
 }
 
 static struct mspan *list_pop(struct span_list *l)
@@ -79,8 +79,7 @@ static bool sweep_begin(void)
         if (n & SWEEP_DRAINED)
             return false;
     } while (!atomic_compare_exchange_weak_explicit(
-        &heap.sweepers, &n, n + 1, memory_order_acquire,
-        memory_order_relaxed));
+        &heap.sweepers, &n, n + 1, memory_order_acquire, memory_order_relaxed));
     return true;
 }
 
@@ -440,10 +439,10 @@ uintptr_t heap_alloc_large(size_t n, enum layout layout, struct tarn_type *type)
         atomic_load_explicit(&heap.sweepgen, memory_order_relaxed),
         memory_order_relaxed);
     uintptr_t base = s->base;
-    meta_store(heap_meta(base),
-               (uint8_t)(s->startbits |
-                         atomic_load_explicit(&heap.color,
-                                              memory_order_relaxed)));
+    meta_store(
+        heap_meta(base),
+        (uint8_t)(s->startbits |
+                  atomic_load_explicit(&heap.color, memory_order_relaxed)));
     atomic_store_explicit(&s->state, SPAN_INUSE, memory_order_release);
     struct slot_info *si = &heap.slots[SLOT_LARGE];
     put(si, &si->full[swept_index()], s);

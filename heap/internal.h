@@ -19,7 +19,7 @@ ALWAYS_INLINE uint32_t span_state(struct mspan *s)
 /* The side array of page states. A page in use keeps the state it had when it
  * was free: the owner may ask whether it got zero memory. */
 enum page_state {
-    PAGE_ZERO,     /* never touched since it was committed */
+    PAGE_ZERO, /* never touched since it was committed */
     PAGE_DIRTY,
     PAGE_RELEASED, /* zero: given back to the system; free pages only */
 };

@@ -20,21 +20,21 @@
 #include "base/vm.h"
 #include "heap/internal.h"
 
-#define BINS 128u                     /* runs shorter than this have a bin */
+#define BINS 128u /* runs shorter than this have a bin */
 #define GROW_STEP ((size_t)4 << 20)
-#define GROW_MIN ((size_t)64 << 10)   /* its part of the meta map is one page */
-#define SLAB_STRUCTS 63u              /* 8 KiB less some for the allocator */
-#define RELEASE_STEP 256u             /* pages given back in one go */
+#define GROW_MIN ((size_t)64 << 10) /* its part of the meta map is one page */
+#define SLAB_STRUCTS 63u            /* 8 KiB less some for the allocator */
+#define RELEASE_STEP 256u           /* pages given back in one go */
 
 static struct {
     struct mutex lock;
-    uint8_t *states;                  /* enum page_state by page - lo */
-    uintptr_t grown;                  /* committed up to here */
-    size_t free_pages, dirty_pages;   /* of free runs */
-    uint64_t binmap[BINS / 64];       /* bins that are not empty */
+    uint8_t *states;                /* enum page_state by page - lo */
+    uintptr_t grown;                /* committed up to here */
+    size_t free_pages, dirty_pages; /* of free runs */
+    uint64_t binmap[BINS / 64];     /* bins that are not empty */
     struct mspan *head[BINS], *tail[BINS];
     struct mspan *tree;
-    struct mspan *dead;               /* unused structs, linked by next */
+    struct mspan *dead; /* unused structs, linked by next */
 } pg = {.lock = MUTEX_INIT(PAGES)};
 
 void pages_init(uint8_t *states)
@@ -453,8 +453,8 @@ static bool release_some(struct mspan *s, size_t max, size_t *released)
         max = RELEASE_STEP;
     while (j < s->npages && j - i < max && st[j] == PAGE_DIRTY)
         j++;
-    if (!vm_decommit((char *)s->base + (i << PAGE_SHIFT),
-                     (j - i) << PAGE_SHIFT))
+    if (!vm_decommit((char *)s->base + (i << PAGE_SHIFT), (j - i)
+                                                              << PAGE_SHIFT))
         return false;
     memset(from, PAGE_RELEASED, j - i);
     run_remove(s);
@@ -567,8 +567,8 @@ void pages_verify(void)
     if (runs != listed)
         throw("heap: %zu free runs, %zu in lists", runs, listed);
     if (free_pages != pg.free_pages || dirty != pg.dirty_pages)
-        throw("heap: %zu free pages (%zu dirty), counted %zu (%zu)",
-              free_pages, dirty, pg.free_pages, pg.dirty_pages);
+        throw("heap: %zu free pages (%zu dirty), counted %zu (%zu)", free_pages,
+              dirty, pg.free_pages, pg.dirty_pages);
     if (inuse != atomic_load(&heap.pages_inuse))
         throw("heap: %zu pages in use, counted %zu", inuse,
               (size_t)atomic_load(&heap.pages_inuse));

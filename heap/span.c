@@ -99,8 +99,7 @@ static void write_meta(const struct slot_info *si, uint8_t *m, size_t nelems)
         meta_fill(m, si->startbits, nelems);
         return;
     }
-    meta_fill(m,
-              si->layout == LAYOUT_CONSERVATIVE ? META_PTR0 | META_PTR1 : 0,
+    meta_fill(m, si->layout == LAYOUT_CONSERVATIVE ? META_PTR0 | META_PTR1 : 0,
               n);
     if (si->layout == LAYOUT_PRECISE)
         for (size_t i = 0; i < pattern_count(si); i++)
@@ -294,10 +293,9 @@ void span_sweep(struct mspan *s)
         (uint8_t)atomic_load_explicit(&heap.color, memory_order_relaxed);
     uint8_t *m = heap_meta(s->base);
     size_t stride = s->elemsize / GRANULE;
-    struct tally t =
-        META_WIDE && stride <= WIDE_MAX_STRIDE
-            ? sweep_words(m, s->nelems * stride, live)
-            : sweep_places(m, s->nelems, stride, live);
+    struct tally t = META_WIDE && stride <= WIDE_MAX_STRIDE
+                         ? sweep_words(m, s->nelems * stride, live)
+                         : sweep_places(m, s->nelems, stride, live);
     s->live = t.live;
     s->freeindex = 0;
     atomic_store_explicit(&s->sweepgen, gen, memory_order_relaxed);

@@ -14,7 +14,7 @@
 
 static struct {
     struct mutex lock;
-    size_t committed;  /* bytes of heap.slots */
+    size_t committed; /* bytes of heap.slots */
     uint32_t ntypes;
 } types = {.lock = MUTEX_INIT(TYPES)};
 
@@ -158,8 +158,7 @@ tarn_type *tarn_type_register(const struct tarn_type_info *info)
     t->words = (uint32_t)(info->size / 8);
     t->slot = NO_SLOT;
     for (uint32_t c = 0; c < NUM_CLASSES; c++)
-        atomic_store_explicit(&t->array_slot[c], NO_SLOT,
-                              memory_order_relaxed);
+        atomic_store_explicit(&t->array_slot[c], NO_SLOT, memory_order_relaxed);
     if (info->trace != NULL) {
         t->layout = LAYOUT_TRACED;
         t->trace = info->trace;

@@ -59,8 +59,8 @@ static void verify_span(struct mspan *s, void *arg)
     const struct slot_info *si = &heap.slots[s->slot];
     uint32_t gen = atomic_load(&heap.sweepgen), sg = atomic_load(&s->sweepgen);
     if (sg != gen && (sg != gen - 2 || heap_sweep_done()))
-        throw("heap: the span at %p has sweepgen %u of %u", (void *)s->base,
-              sg, gen);
+        throw("heap: the span at %p has sweepgen %u of %u", (void *)s->base, sg,
+              gen);
     if (s->startbits != si->startbits || s->large != (s->slot == SLOT_LARGE))
         throw("heap: the span at %p is not of slot %u", (void *)s->base,
               s->slot);

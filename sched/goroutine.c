@@ -182,17 +182,16 @@ struct g *newproc(tarn_fn fn, void *arg, const struct tarn_go_attr *attr,
                   bool system)
 {
     enum tarn_stacks want = attr ? attr->stacks : TARN_STACKS_AUTO;
-    struct newproc_args a = { .fn = fn,
-                              .arg = arg,
-                              .size = attr ? attr->stack_size : 0,
-                              .system = system,
-                              .main = !system && getg() == m0.g0 &&
-                                      atomic_load_explicit(
-                                          &sched.maing,
-                                          memory_order_relaxed) == NULL };
+    struct newproc_args a = {
+        .fn = fn,
+        .arg = arg,
+        .size = attr ? attr->stack_size : 0,
+        .system = system,
+        .main =
+            !system && getg() == m0.g0 &&
+            atomic_load_explicit(&sched.maing, memory_order_relaxed) == NULL};
     bool ok = true;
-    a.kind = system ? STACK_FIXED
-                    : sched_hooks.stack_kind_of(fn, want, &ok);
+    a.kind = system ? STACK_FIXED : sched_hooks.stack_kind_of(fn, want, &ok);
     if (!ok)
         return NULL;
     systemstack(newproc1, &a);
@@ -202,8 +201,8 @@ struct g *newproc(tarn_fn fn, void *arg, const struct tarn_go_attr *attr,
 struct start_pair goroutine_begin(void)
 {
     struct g *gp = getg();
-    struct start_pair s = { gp->fn,
-                            __atomic_load_n(&gp->entry_arg, __ATOMIC_RELAXED) };
+    struct start_pair s = {gp->fn,
+                           __atomic_load_n(&gp->entry_arg, __ATOMIC_RELAXED)};
     /* From here on the argument lives as long as the function keeps it. */
     __atomic_store_n(&gp->entry_arg, NULL, __ATOMIC_RELAXED);
 #if TARN_FIBERS
@@ -237,8 +236,7 @@ void goexit0(struct g *gp)
 
 void goexit1(void)
 {
-    if (getg() ==
-        atomic_load_explicit(&sched.maing, memory_order_relaxed))
+    if (getg() == atomic_load_explicit(&sched.maing, memory_order_relaxed))
         main_exit();
     mcall(goexit0);
     __builtin_unreachable();

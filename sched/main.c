@@ -76,9 +76,9 @@ void m_init(struct m *mp)
     static _Atomic uint64_t ids;
     mp->id = atomic_fetch_add(&ids, 1);
     uint64_t seed = (uint64_t)options.seed;
-    mp->rand = (seed ? seed : (uint64_t)nanotime()) *
-                   UINT64_C(0x9E3779B97F4A7C15) +
-               mp->id + 1;
+    mp->rand =
+        (seed ? seed : (uint64_t)nanotime()) * UINT64_C(0x9E3779B97F4A7C15) +
+        mp->id + 1;
     if (mp->rand == 0)
         mp->rand = 1;
     struct m *head = atomic_load(&allm);
@@ -142,7 +142,8 @@ void newm(void (*fn)(void), struct p *pp)
     mp->nextp = pp;
     if (!thread_create(&mp->thread, mstart_thread, mp))
         fatal("cannot create a thread for P %u (%llu exist): %s", pp->id,
-              (unsigned long long)atomic_load(&sched.mnext) - 1, strerror(errno));
+              (unsigned long long)atomic_load(&sched.mnext) - 1,
+              strerror(errno));
 }
 
 static size_t describe(char *buf, size_t len)
@@ -192,8 +193,8 @@ static bool procs_init(uint32_t n)
         }
         pp->id = i;
         atomic_store(&pp->status, Pgcstop);
-        uint64_t seed = options.seed ? (uint64_t)options.seed
-                                     : (uint64_t)nanotime();
+        uint64_t seed =
+            options.seed ? (uint64_t)options.seed : (uint64_t)nanotime();
         pp->rand = seed * UINT64_C(0xD1342543DE82EF95) + i * 2 + 1;
         if (pp->rand == 0)
             pp->rand = 1;
@@ -314,7 +315,7 @@ static void start_main(void)
 
 tarn_status sched_run(tarn_fn fn, void *arg)
 {
-    struct main_args a = { fn, arg };
+    struct main_args a = {fn, arg};
     minit(&m0);
     lock(&sched.lock);
     sched.main_done = false;

@@ -218,9 +218,9 @@ void wakep(void)
  * something to do there. */
 void handoffp(struct p *pp)
 {
-    bool work = !runqempty(pp) || atomic_load(&sched.runqsize) != 0 ||
-                (sched_hooks.gc_work_available &&
-                 sched_hooks.gc_work_available());
+    bool work =
+        !runqempty(pp) || atomic_load(&sched.runqsize) != 0 ||
+        (sched_hooks.gc_work_available && sched_hooks.gc_work_available());
     if (work) {
         startm(pp, false);
         return;
@@ -374,8 +374,8 @@ top:
         gcstopm();
         goto top;
     }
-    if (unlikely(atomic_load_explicit(&pp->runSafePointFn,
-                                      memory_order_relaxed)))
+    if (unlikely(
+            atomic_load_explicit(&pp->runSafePointFn, memory_order_relaxed)))
         runSafePointFn();
 
     int64_t now = 0, polluntil = 0;
@@ -620,7 +620,7 @@ void injectglist(struct gqueue *q)
     uint32_t n = q->n;
     if (n == 0)
         return;
-    struct gqueue out = { NULL, NULL, 0 };
+    struct gqueue out = {NULL, NULL, 0};
     for (struct g *gp; (gp = gqueue_pop(q)) != NULL;) {
         casgstatus(gp, Gwaiting, Grunnable);
         gqueue_push(&out, gp);

@@ -101,7 +101,7 @@ static bool runqputslow(struct p *pp, struct g *gp, uint32_t h, uint32_t t)
                                                  memory_order_acq_rel,
                                                  memory_order_relaxed))
         return false;
-    struct gqueue q = { NULL, NULL, 0 };
+    struct gqueue q = {NULL, NULL, 0};
     for (uint32_t i = 0; i < n; i++)
         gqueue_push(&q, atomic_load_explicit(&pp->runq[(h + i) % RUNQ_SIZE],
                                              memory_order_relaxed));
@@ -192,9 +192,8 @@ static uint32_t runqgrab(struct p *victim, struct p *pp, uint32_t to,
         if (n > RUNQ_SIZE / 2)
             continue; /* head and tail were not read together */
         for (uint32_t i = 0; i < n; i++) {
-            struct g *gp =
-                atomic_load_explicit(&victim->runq[(h + i) % RUNQ_SIZE],
-                                     memory_order_relaxed);
+            struct g *gp = atomic_load_explicit(
+                &victim->runq[(h + i) % RUNQ_SIZE], memory_order_relaxed);
             atomic_store_explicit(&pp->runq[(to + i) % RUNQ_SIZE], gp,
                                   memory_order_relaxed);
         }

@@ -113,9 +113,9 @@ struct sudog {
     struct sudog *next, *prev; /* in the channel's list */
     void *elem;
     struct hchan *c;
-    struct sudog *waitlink;    /* g->waiting list, select: in lock order */
+    struct sudog *waitlink; /* g->waiting list, select: in lock order */
     bool is_select;
-    bool success;              /* woken by a transfer, not by close */
+    bool success; /* woken by a transfer, not by close */
     uint16_t case_index;
     int64_t acquiretime;
 };
@@ -126,52 +126,52 @@ struct g {
     _Atomic uintptr_t stackguard0; /* stack.lo + guard, or a request */
     struct m *m;
     struct stack stack;
-    uintptr_t stackguard1;         /* what stackguard0 is without a request */
+    uintptr_t stackguard1; /* what stackguard0 is without a request */
     enum stack_kind kind;
-    bool default_stack;            /* may be kept for the next G */
+    bool default_stack; /* may be kept for the next G */
     _Atomic uint32_t atomicstatus;
 
     uint64_t goid;
-    _Atomic bool preempt;      /* asked to yield at the next safe point */
-    _Atomic bool preemptStop;  /* asked to park as Gpreempted instead */
+    _Atomic bool preempt;     /* asked to yield at the next safe point */
+    _Atomic bool preemptStop; /* asked to park as Gpreempted instead */
     _Atomic bool preemptShrink;
-    _Atomic bool system;       /* the runtime's own: not scanned, not counted */
+    _Atomic bool system; /* the runtime's own: not scanned, not counted */
     _Atomic bool gcscandone;
-    bool throwsplit;           /* growing the stack now is a bug */
+    bool throwsplit; /* growing the stack now is a bug */
     bool dead_reported;
     _Atomic bool parkingOnChan, activeStackChans;
     _Atomic uint32_t selectDone;
     uint32_t waitreason;
     int64_t waitsince;
-    struct g *schedlink;       /* in a queue of Gs */
-    struct sudog *waiting;     /* sudogs this G waits on, in lock order */
-    void *param;               /* waker to woken: the sudog that fired */
-    uintptr_t syscallsp;       /* != 0: in a native call; scan from here */
+    struct g *schedlink;   /* in a queue of Gs */
+    struct sudog *waiting; /* sudogs this G waits on, in lock order */
+    void *param;           /* waker to woken: the sudog that fired */
+    uintptr_t syscallsp;   /* != 0: in a native call; scan from here */
     struct m *lockedm;
 
-    tarn_fn fn;                /* entry, for reports */
-    void *entry_arg;           /* root until the goroutine has started */
-    void *stackdata;           /* stackscan: __morestack_allocate_... blocks */
-    int64_t gcAssistBytes;     /* gc: credit (+) or debt (-) */
+    tarn_fn fn;            /* entry, for reports */
+    void *entry_arg;       /* root until the goroutine has started */
+    void *stackdata;       /* stackscan: __morestack_allocate_... blocks */
+    int64_t gcAssistBytes; /* gc: credit (+) or debt (-) */
     char *error_text;
-    void *fiber;               /* fiber.c: what sanitizers know of this stack */
+    void *fiber; /* fiber.c: what sanitizers know of this stack */
     struct g *alllink;
 };
 
-struct timer {                 /* by value inside managed tarn_timer or sudog-like */
+struct timer { /* by value inside managed tarn_timer or sudog-like */
     int64_t when;
-    void (*f)(void *arg);      /* on g0 of some M with a P; must not block */
+    void (*f)(void *arg); /* on g0 of some M with a P; must not block */
     void *arg;
-    struct p *_Atomic pp;      /* whose heap it is in */
-    uint32_t index;            /* in that heap, + 1; 0 = in none; by its lock */
-    void *keep;                /* managed object kept alive while it runs */
+    struct p *_Atomic pp; /* whose heap it is in */
+    uint32_t index;       /* in that heap, + 1; 0 = in none; by its lock */
+    void *keep;           /* managed object kept alive while it runs */
 };
 
 struct timers {
     struct mutex lock;
-    struct timer **heap;       /* 4-ary min-heap on when */
+    struct timer **heap; /* 4-ary min-heap on when */
     uint32_t len, cap;
-    _Atomic int64_t when0;     /* heap[0]->when, or 0 if empty */
+    _Atomic int64_t when0; /* heap[0]->when, or 0 if empty */
 };
 
 #define RUNQ_SIZE 256
@@ -180,8 +180,8 @@ struct p {
     uint32_t id;
     _Atomic uint32_t status;
     struct m *_Atomic m;
-    struct p *link;            /* idle list */
-    _Atomic uint32_t schedtick;/* each execute that does not inherit a slice */
+    struct p *link;             /* idle list */
+    _Atomic uint32_t schedtick; /* each execute that does not inherit a slice */
     _Atomic uint32_t syscalltick;
     _Atomic bool preempt;
     _Atomic uint32_t runSafePointFn;
@@ -192,9 +192,9 @@ struct p {
     struct g *_Atomic runnext;
 
     struct mcache mcache CACHE_ALIGNED;
-    void *gcdata;              /* gc: work buffers, write-barrier buffer */
-    void *stackcache;          /* stackscan */
-    struct g *gfree[2];        /* dead Gs with default stacks: copying, fixed */
+    void *gcdata;       /* gc: work buffers, write-barrier buffer */
+    void *stackcache;   /* stackscan */
+    struct g *gfree[2]; /* dead Gs with default stacks: copying, fixed */
     uint32_t ngfree[2];
     struct sudog *sudogcache;
     uint32_t nsudog;
@@ -217,11 +217,11 @@ struct m {
     struct p *nextp;
     struct p *oldp;
     _Atomic uintptr_t *_Atomic tls_guard; /* this thread's %fs:0x70, 0 for g0 */
-    int32_t locks;             /* > 0: not preemptible */
+    int32_t locks;                        /* > 0: not preemptible */
     bool spinning;
-    bool exit_to_main;         /* M0: leave schedule(), return from tarn_main */
+    bool exit_to_main; /* M0: leave schedule(), return from tarn_main */
     struct note park;
-    struct m *schedlink;       /* idle list */
+    struct m *schedlink; /* idle list */
     struct m *alllink;
     bool (*waitunlockf)(struct g *gp, void *lock);
     void *waitlock;
@@ -230,7 +230,7 @@ struct m {
     uint64_t rand;
     void (*mstartfn)(void);
     struct g *lockedg;
-    uintptr_t main_sp;         /* M0: where tarn_main's frame continues */
+    uintptr_t main_sp; /* M0: where tarn_main's frame continues */
     struct g g0_storage;
 };
 
@@ -241,19 +241,19 @@ struct gqueue {
 
 struct schedt {
     struct mutex lock;
-    struct gqueue runq;        /* the global queue */
+    struct gqueue runq; /* the global queue */
     _Atomic uint32_t runqsize;
     struct m *midle;
     uint32_t nmidle;
     int32_t nmidlelocked;
     int32_t nmsys;
-    _Atomic uint64_t mnext;    /* Ms made or being made */
+    _Atomic uint64_t mnext; /* Ms made or being made */
     struct p *pidle;
     _Atomic uint32_t npidle;
     _Atomic uint32_t nmspinning;
     _Atomic bool needspinning;
 
-    _Atomic bool gcwaiting;    /* a stop of the world is wanted */
+    _Atomic bool gcwaiting; /* a stop of the world is wanted */
     int32_t stopwait;
     struct note stopnote;
     int64_t stop_began, stop_took;
@@ -269,20 +269,20 @@ struct schedt {
     _Atomic int64_t ngoroutines; /* user ones, not dead */
     struct g *gfree[2];          /* dead Gs; RANK_GFREE */
     struct mutex gfreelock;
-    _Atomic uint32_t ngfree[2];  /* may be read without the lock, as a hint */
-    struct m *timer_sleeper;     /* the idle M that wakes for the next timer */
+    _Atomic uint32_t ngfree[2]; /* may be read without the lock, as a hint */
+    struct m *timer_sleeper;    /* the idle M that wakes for the next timer */
     int64_t timer_sleep_until;
 
-    bool started;                /* tarn_main is running; these two by lock */
+    bool started; /* tarn_main is running; these two by lock */
     bool main_done;
-    struct g *_Atomic maing;     /* when it ends, tarn_main returns */
+    struct g *_Atomic maing; /* when it ends, tarn_main returns */
     bool initialised;
-    uint32_t worldsema;          /* 1 free, 0 held; under sched.lock */
-    struct gqueue worldwait;     /* Gs that wait for it */
+    uint32_t worldsema;      /* 1 free, 0 held; under sched.lock */
+    struct gqueue worldwait; /* Gs that wait for it */
 };
 extern struct schedt sched;
 
-extern struct p **allp;          /* nprocs of them, fixed after start */
+extern struct p **allp; /* nprocs of them, fixed after start */
 extern uint32_t nprocs;
 extern struct m *_Atomic allm;
 extern struct m m0;
@@ -300,7 +300,8 @@ struct sched_hooks {
     enum stack_kind (*stack_kind_of)(tarn_fn fn, enum tarn_stacks want,
                                      bool *ok);
     bool (*p_init)(struct p *pp); /* false: error set */
-    void (*on_start)(void); /* on g0, each time tarn_main has started the world */
+    void (*on_start)(
+        void); /* on g0, each time tarn_main has started the world */
     /* A mark worker that should run on pp now, or NULL. idle: pp has nothing
      * else to do. Called with pp held, not under locks. */
     struct g *(*gc_worker)(struct p *pp, bool idle);
@@ -308,9 +309,9 @@ struct sched_hooks {
     /* Before n bytes at dst are overwritten by those at src (NULL: by zeroes):
      * the write barrier, if it is on. */
     void (*bulk_barrier)(void *dst, const void *src, size_t n);
-    void (*shade)(const void *p);    /* keep p alive this cycle, if marking */
+    void (*shade)(const void *p); /* keep p alive this cycle, if marking */
     void *(*alloc)(size_t n, enum layout layout); /* tarn_alloc_... */
-    void (*goexit)(struct g *gp);    /* on g0, gp is about to be dead */
+    void (*goexit)(struct g *gp); /* on g0, gp is about to be dead */
     /* Every stop, when the world runs again: whole and stopping time. */
     void (*stw_done)(int64_t total_ns, int64_t stopping_ns);
 };
@@ -352,7 +353,7 @@ struct start_pair goroutine_begin(void);
  * mstart_return around those of the assembly. */
 #define TARN_FIBERS (TARN_ASAN || TARN_TSAN)
 #if TARN_FIBERS
-void fiber_thread(struct m *mp);  /* by the thread itself, before mstart_call */
+void fiber_thread(struct m *mp); /* by the thread itself, before mstart_call */
 struct start_pair fiber_begin(struct start_pair body); /* goroutine_begin */
 #endif
 
@@ -407,13 +408,13 @@ void ready(struct g *gp, bool next);
 /* From a thread without a P, or for many: onto the global queue. */
 void injectglist(struct gqueue *q);
 void schedule(void) __attribute__((noreturn));
-void gosched_m(struct g *gp) __attribute__((noreturn));   /* for mcall */
+void gosched_m(struct g *gp) __attribute__((noreturn)); /* for mcall */
 void gopreempt_m(struct g *gp) __attribute__((noreturn));
 void preemptPark(struct g *gp) __attribute__((noreturn));
 void goexit0(struct g *gp) __attribute__((noreturn));
 void goexit1(void) __attribute__((noreturn));
-void gosched(void);  /* tarn_yield from inside */
-void goyield(void);  /* to the local tail */
+void gosched(void); /* tarn_yield from inside */
+void goyield(void); /* to the local tail */
 struct g *newproc(tarn_fn fn, void *arg, const struct tarn_go_attr *attr,
                   bool system); /* runnable and queued; NULL: error set */
 void wakep(void);
@@ -477,7 +478,7 @@ void m_init(struct m *mp);
 void gcstopm(void);
 void runSafePointFn(void);
 void dropg(void);
-void gdestroy(struct g *gp); /* on g0: running -> dead, structs reused */
+void gdestroy(struct g *gp);    /* on g0: running -> dead, structs reused */
 void main_exit_m(struct g *gp); /* for mcall, by the main goroutine */
 bool thread_create(pthread_t *t, void *(*fn)(void *), void *arg);
 struct m *mget(void); /* sched.lock held */
@@ -488,12 +489,12 @@ void goroutine_report(void); /* to stderr: every user goroutine, its wait */
 /* --- timers (time.c) ---------------------------------------------------------- */
 
 void timers_init(struct timers *ts);
-void timer_add(struct timer *t);      /* when, f, arg set; by a goroutine */
-bool timer_del(struct timer *t);      /* true: it had not fired */
+void timer_add(struct timer *t); /* when, f, arg set; by a goroutine */
+bool timer_del(struct timer *t); /* true: it had not fired */
 /* Runs due timers of pp; returns the time of its next one, 0 if none. */
 int64_t checkTimers(struct p *pp, int64_t now, int64_t *polluntil, bool *ran);
-int64_t timers_next(void);            /* over all Ps; 0: none */
-void timer_wake_sleeper(int64_t when);/* proc.c */
+int64_t timers_next(void);             /* over all Ps; 0: none */
+void timer_wake_sleeper(int64_t when); /* proc.c */
 /* For markroot: calls fn on every keep and arg of running timers. */
 void timers_each(struct p *pp, void (*fn)(const void *p, void *arg), void *arg);
 

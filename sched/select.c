@@ -340,7 +340,7 @@ int tarn_select(struct tarn_select_case *cases, size_t n, bool has_default)
 
     /* Cleared: an index over the low bits of an old pointer would make a new
      * one, to something else. */
-    uint16_t small[2 * SMALL_SELECT] = { 0 };
+    uint16_t small[2 * SMALL_SELECT] = {0};
     struct scratch scratch = {NULL, 0};
     struct selection sel = {cases, small, small + SMALL_SELECT, 0};
     if (live > (long)SMALL_SELECT) {

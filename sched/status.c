@@ -24,9 +24,9 @@ static bool scannable(uint32_t s)
 }
 
 static const char *const names[16] = {
-    [Gidle] = "idle",         [Grunnable] = "runnable",
-    [Grunning] = "running",   [Gsyscall] = "syscall",
-    [Gwaiting] = "waiting",   [Gdead] = "dead",
+    [Gidle] = "idle",           [Grunnable] = "runnable",
+    [Grunning] = "running",     [Gsyscall] = "syscall",
+    [Gwaiting] = "waiting",     [Gdead] = "dead",
     [Gcopystack] = "copystack", [Gpreempted] = "preempted",
 };
 
@@ -39,7 +39,7 @@ const char *gstatus_name(uint32_t s)
 const char *wait_reason_name(uint32_t r)
 {
 #define NAME_(n, s) s,
-    static const char *const text[] = { WAIT_REASONS(NAME_) };
+    static const char *const text[] = {WAIT_REASONS(NAME_)};
 #undef NAME_
     return r < ARRAY_LEN(text) ? text[r] : "?";
 }

@@ -16,8 +16,7 @@ static uint32_t retake(int64_t now)
         struct p *pp = allp[i];
         if (atomic_load(&pp->status) != Prunning)
             continue;
-        uint32_t t =
-            atomic_load_explicit(&pp->schedtick, memory_order_relaxed);
+        uint32_t t = atomic_load_explicit(&pp->schedtick, memory_order_relaxed);
         if (pp->sysmon_schedtick != t) {
             pp->sysmon_schedtick = t;
             pp->sysmon_schedwhen = now;
@@ -112,15 +111,15 @@ void checkdead(void)
     if (!options.deadlock || sched.main_done || !sched.started ||
         atomic_load(&sched.gcwaiting))
         return;
-    int64_t running = (int64_t)sched.mnext - sched.nmidle -
-                      sched.nmidlelocked - sched.nmsys;
+    int64_t running =
+        (int64_t)sched.mnext - sched.nmidle - sched.nmidlelocked - sched.nmsys;
     if (running > 0)
         return;
     if (running < 0)
         throw("checkdead: %lld threads running (%llu made, %u idle, %d locked, "
               "%d system)",
-              (long long)running, (unsigned long long)sched.mnext,
-              sched.nmidle, sched.nmidlelocked, sched.nmsys);
+              (long long)running, (unsigned long long)sched.mnext, sched.nmidle,
+              sched.nmidlelocked, sched.nmsys);
     if (timers_next() != 0)
         return;
     size_t n = atomic_load(&allglen);

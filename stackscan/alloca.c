@@ -93,14 +93,14 @@ static void allocate(void *vreq)
         /* g0 has no known end to look up to; its stack begins anew often. */
         if (bs->bytes > bs->limit && gp->kind != STACK_SYSTEM) {
             drop_unreferenced(gp, bs);
-            bs->limit = bs->bytes * 2 > FIRST_LIMIT ? bs->bytes * 2
-                                                    : FIRST_LIMIT;
+            bs->limit =
+                bs->bytes * 2 > FIRST_LIMIT ? bs->bytes * 2 : FIRST_LIMIT;
         }
     }
     if (bs == NULL || bs->n == bs->cap) {
         uint32_t cap = bs ? bs->cap * 2 : 8;
-        struct blocks *nbs = sys_realloc(
-            bs, sizeof(*nbs) + cap * sizeof(struct block));
+        struct blocks *nbs =
+            sys_realloc(bs, sizeof(*nbs) + cap * sizeof(struct block));
         if (nbs == NULL)
             throw("alloca: out of memory");
         if (bs == NULL) {
@@ -115,7 +115,7 @@ static void allocate(void *vreq)
     void *p = size >= r->size ? sys_alloc_aligned(size ? size : 64, 64) : NULL;
     if (p == NULL)
         throw("alloca: out of memory for %zu bytes", r->size);
-    bs->b[bs->n++] = (struct block){ (uintptr_t)p, size, r->sp, false };
+    bs->b[bs->n++] = (struct block){(uintptr_t)p, size, r->sp, false};
     bs->bytes += size;
     r->result = p;
 }
@@ -127,9 +127,8 @@ void *__morestack_allocate_stack_space(size_t size)
 {
     /* What the caller holds in callee-saved registers is on the stack when
      * systemstack has switched. */
-    struct request r = {
-        getg(), size, (uintptr_t)__builtin_frame_address(0) + 16, NULL
-    };
+    struct request r = {getg(), size,
+                        (uintptr_t)__builtin_frame_address(0) + 16, NULL};
     systemstack(allocate, &r);
     return r.result;
 }

@@ -9,13 +9,13 @@ size_t stack_guard = STACK_GUARD;
 /* The forms that gcc and clang emit, and what lld makes of the first one. */
 bool has_split_prologue(const void *fn)
 {
-    static const uint8_t cmp_rsp[] = { 0x64, 0x48, 0x3b, 0x24, 0x25,
-                                       0x70, 0x00, 0x00, 0x00 };
-    static const uint8_t cmp_r11[] = { 0x64, 0x4c, 0x3b, 0x1c, 0x25,
-                                       0x70, 0x00, 0x00, 0x00 };
-    static const uint8_t lld_stc[] = { 0xf9, 0x0f, 0x1f, 0x84, 0x00,
-                                       0x00, 0x00, 0x00, 0x00 };
-    static const uint8_t endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
+    static const uint8_t cmp_rsp[] = {0x64, 0x48, 0x3b, 0x24, 0x25,
+                                      0x70, 0x00, 0x00, 0x00};
+    static const uint8_t cmp_r11[] = {0x64, 0x4c, 0x3b, 0x1c, 0x25,
+                                      0x70, 0x00, 0x00, 0x00};
+    static const uint8_t lld_stc[] = {0xf9, 0x0f, 0x1f, 0x84, 0x00,
+                                      0x00, 0x00, 0x00, 0x00};
+    static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
     const uint8_t *p = fn;
     if (memcmp(p, endbr64, sizeof(endbr64)) == 0)
         p += sizeof(endbr64);
@@ -80,7 +80,7 @@ bool copystack(struct g *gp, size_t newsize)
     uintptr_t lo = stackmem_alloc(newsize);
     if (lo == 0)
         return false;
-    struct stack new = { lo, lo + newsize };
+    struct stack new = {lo, lo + newsize};
     intptr_t delta = (intptr_t)(new.hi - old.hi);
     uintptr_t sp = new.hi - used;
     memcpy((void *)sp, (const void *)gp->sched_sp, used);
@@ -107,8 +107,7 @@ bool copystack(struct g *gp, size_t newsize)
     atomic_fetch_add_explicit(&stack_stats.copies, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&stack_stats.copied_bytes, used,
                               memory_order_relaxed);
-    atomic_fetch_add_explicit(&stack_stats.inuse,
-                              newsize - (old.hi - old.lo),
+    atomic_fetch_add_explicit(&stack_stats.inuse, newsize - (old.hi - old.lo),
                               memory_order_relaxed);
     stackmem_free(old.lo, old.hi - old.lo);
     return true;

@@ -34,7 +34,7 @@ static struct {
         uintptr_t lo;
         size_t size;
     } large[LARGE_KEPT];
-} pool = { .lock = MUTEX_INIT(STACKPOOL) };
+} pool = {.lock = MUTEX_INIT(STACKPOOL)};
 
 static int order_of(size_t size)
 {

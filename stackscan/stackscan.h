@@ -88,8 +88,8 @@ void stack_release_unused(struct g *gp);
 
 /* stackmem.c */
 struct stack_stats {
-    _Atomic uint64_t mapped;  /* bytes of address space held for stacks */
-    _Atomic uint64_t inuse;   /* of stacks that belong to a G */
+    _Atomic uint64_t mapped; /* bytes of address space held for stacks */
+    _Atomic uint64_t inuse;  /* of stacks that belong to a G */
     _Atomic uint64_t copies, copied_bytes;
 };
 extern struct stack_stats stack_stats;

@@ -14,7 +14,7 @@ struct suspendGState suspendG(struct g *gp)
         case Gdead:
         case Gidle:
             /* A request that was under way to it is wiped by its end. */
-            return (struct suspendGState){ gp, true, false };
+            return (struct suspendGState){gp, true, false};
         case Gpreempted:
             /* Claimed: from now on we owe it a ready. */
             if (!casGFromPreempted(gp, Gpreempted, Gwaiting))
@@ -34,7 +34,7 @@ struct suspendGState suspendG(struct g *gp)
             atomic_store(&gp->preempt, false);
             atomic_store_explicit(&gp->stackguard0, gp->stackguard1,
                                   memory_order_relaxed);
-            return (struct suspendGState){ gp, false, stopped };
+            return (struct suspendGState){gp, false, stopped};
         case Grunning: {
             int64_t now = nanotime();
             if (atomic_load(&gp->preemptStop) && atomic_load(&gp->preempt) &&
@@ -46,9 +46,9 @@ struct suspendGState suspendG(struct g *gp)
              * to the right thread's slot. */
             if (!castogscanstatus(gp, Grunning, Grunning | Gscan))
                 break;
-            bool drop = options.droppreempt != 0 &&
-                        rand_below(&self->m->rand, 100) <
-                            (uint32_t)options.droppreempt;
+            bool drop =
+                options.droppreempt != 0 &&
+                rand_below(&self->m->rand, 100) < (uint32_t)options.droppreempt;
             if (!drop) {
                 atomic_store(&gp->preemptStop, true);
                 atomic_store(&gp->preempt, true);
@@ -101,7 +101,7 @@ void scanstack(struct g *gp,
     /* The caller of a blocked operation may have nothing left that points to
      * what the operation will still use. */
     for (struct sudog *s = gp->waiting; s != NULL; s = s->waitlink) {
-        void *held[2] = { s->elem, s->c };
+        void *held[2] = {s->elem, s->c};
         range((uintptr_t)held, (uintptr_t)(held + 2), arg);
     }
 }

@@ -127,8 +127,8 @@ __attribute__((unused)) static void garbage_goroutine(void *arg)
     uint64_t rng = seed_of(0x6a00 + (uintptr_t)arg);
     while (!atomic_load(&garbage_stop)) {
         size_t n = 1 + below(&rng, 600);
-        char *p = below(&rng, 2) ? tarn_alloc_bytes(n)
-                                 : tarn_alloc_conservative(n);
+        char *p =
+            below(&rng, 2) ? tarn_alloc_bytes(n) : tarn_alloc_conservative(n);
         CHECK(p != NULL);
         for (size_t i = 0; i < n; i++)
             CHECK_EQ(p[i], 0);

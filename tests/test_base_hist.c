@@ -49,12 +49,17 @@ static uint64_t value(uint64_t *rng, int shape)
 {
     uint64_t r = harness_rand(rng);
     switch (shape) {
-    case 0: return r % 3000;                          /* the exact part */
-    case 1: return r >> (64 - HIST_MAX_BITS);         /* flat, all of it */
-    case 2: return (r | 1) >> (22 + (r & 63) % 42);   /* every magnitude */
-    case 3: return 1000000;                           /* one value */
-    default: return (r >> 32) % 100 ? 5000 + r % 500  /* a tail */
-                                    : 10000000 + r % 100000000;
+    case 0:
+        return r % 3000; /* the exact part */
+    case 1:
+        return r >> (64 - HIST_MAX_BITS); /* flat, all of it */
+    case 2:
+        return (r | 1) >> (22 + (r & 63) % 42); /* every magnitude */
+    case 3:
+        return 1000000; /* one value */
+    default:
+        return (r >> 32) % 100 ? 5000 + r % 500 /* a tail */
+                               : 10000000 + r % 100000000;
     }
 }
 
@@ -93,7 +98,7 @@ static void check_model(int shape, uint32_t n, uint64_t *rng)
 static void test_quantiles_against_model(void)
 {
     uint64_t rng = harness_seed;
-    static const uint32_t sizes[] = { 1, 2, 3, 10, 100, 1000, 50000 };
+    static const uint32_t sizes[] = {1, 2, 3, 10, 100, 1000, 50000};
     for (int shape = 0; shape < 5; shape++)
         for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
             check_model(shape, sizes[i], &rng);
@@ -290,8 +295,9 @@ static int check_file(const struct hist *h, double scale)
     double a, b;
     int x, y;
     CHECK_EQ(sscanf(line, "#[Mean = %lf, StdDeviation = %lf]", &a, &b), 2);
-    CHECK(count == 0 || close_to(a, (double)atomic_load(&h->sum) /
-                                        (double)count / scale, 0.001));
+    CHECK(count == 0 ||
+          close_to(a, (double)atomic_load(&h->sum) / (double)count / scale,
+                   0.001));
     CHECK(b >= 0);
     CHECK(fgets(line, sizeof line, f) != NULL);
     CHECK_EQ(sscanf(line, "#[Max = %lf, Total count = %llu]", &a, &total), 2);

@@ -22,8 +22,8 @@ static void join(pthread_t t)
 /* --- mutex --------------------------------------------------------------- */
 
 static struct mutex counter_lock = MUTEX_INIT(LEAF);
-static uint64_t counter;        /* counter_lock */
-static _Atomic int32_t inside;  /* threads in the critical section */
+static uint64_t counter;       /* counter_lock */
+static _Atomic int32_t inside; /* threads in the critical section */
 
 static void *count_up(void *arg)
 {
@@ -271,8 +271,8 @@ static void test_futex_results(void)
     CHECK_EQ(futex_wait(&word, 5, 1000 * 1000), -ETIMEDOUT);
     CHECK_EQ(futex_wake(&word, 1), 0);
     CHECK_EQ(futex_wake(&word, UINT32_MAX), 0);
-    void *closed = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                        0);
+    void *closed =
+        mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(closed != MAP_FAILED);
     CHECK_EQ(futex_wait(closed, 0, 0), -EFAULT);
     munmap(closed, 4096);
@@ -280,9 +280,9 @@ static void test_futex_results(void)
 
 /* --- ranks --------------------------------------------------------------- */
 
-static struct mutex chans[2] = { MUTEX_INIT(CHAN), MUTEX_INIT(CHAN) };
-static struct mutex waitqs[2] = { MUTEX_INIT(WAITQ), MUTEX_INIT(WAITQ) };
-static struct mutex leaves[2] = { MUTEX_INIT(LEAF), MUTEX_INIT(LEAF) };
+static struct mutex chans[2] = {MUTEX_INIT(CHAN), MUTEX_INIT(CHAN)};
+static struct mutex waitqs[2] = {MUTEX_INIT(WAITQ), MUTEX_INIT(WAITQ)};
+static struct mutex leaves[2] = {MUTEX_INIT(LEAF), MUTEX_INIT(LEAF)};
 static struct mutex sched_lock = MUTEX_INIT(SCHED);
 static struct mutex unranked = MUTEX_INIT(NONE);
 

@@ -203,9 +203,29 @@ static void test_long_text(void)
 static void test_random_texts(void)
 {
     static const char *const words[] = {
-        "gcoff", "heapmax", "oom", "stacks", "seed", "gcpercent", "=", "=", "=",
-        ",", "0", "1", "2", "99", "65536", "KiB", "TiB", "null", "fixed", " ",
-        "-", "help", "9223372036854775807",
+        "gcoff",
+        "heapmax",
+        "oom",
+        "stacks",
+        "seed",
+        "gcpercent",
+        "=",
+        "=",
+        "=",
+        ",",
+        "0",
+        "1",
+        "2",
+        "99",
+        "65536",
+        "KiB",
+        "TiB",
+        "null",
+        "fixed",
+        " ",
+        "-",
+        "help",
+        "9223372036854775807",
     };
     uint64_t rng = harness_seed;
     int accepted = 0;
@@ -272,7 +292,7 @@ static void test_load_checks_ranges(void)
     /* Each option is looked at. */
 #define X_BELOW(name, kind, def, min, max, help)                               \
     in = fresh();                                                              \
-    in.name = (int64_t)(min) - 1;                                              \
+    in.name = (int64_t)(min)-1;                                                \
     CHECK_STATUS(options_load(&in, &in), TARN_EOPTION);                        \
     CHECK_STR(tarn_last_error(), "option " #name ": ");
     TARN_OPTIONS_TABLE(X_BELOW)
@@ -282,13 +302,14 @@ static void test_struct_size(void)
 {
     struct tarn_options in = fresh(), out;
     char text[128];
-    size_t wrong[] = { 0, sizeof in.struct_size - 1, sizeof in + 1,
-                       sizeof in + 8, SIZE_MAX };
+    size_t wrong[] = {0, sizeof in.struct_size - 1, sizeof in + 1,
+                      sizeof in + 8, SIZE_MAX};
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
         in.struct_size = wrong[i];
         snprintf(text, sizeof text,
                  "struct tarn_options: struct_size is %zu, not %zu: call "
-                 "tarn_options_init first", wrong[i], sizeof in);
+                 "tarn_options_init first",
+                 wrong[i], sizeof in);
         refuse_load(&in, text);
     }
     /* The struct of an older version ends after gcpercent; what lies behind it
@@ -371,8 +392,8 @@ static void do_load(void)
 
 static void test_help(void)
 {
-    static const char *const asks[] = { "TARN=help", "TARN=gcoff=1,help",
-                                        "TARN=help,nonsense,,x=" };
+    static const char *const asks[] = {"TARN=help", "TARN=gcoff=1,help",
+                                       "TARN=help,nonsense,,x="};
     for (size_t i = 0; i < ARRAY_LEN(asks); i++) {
         int st = harness_child(do_load, asks[i], out_text, sizeof out_text);
         CHECK(WIFEXITED(st));

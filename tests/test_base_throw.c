@@ -246,8 +246,8 @@ __attribute__((noreturn)) static void enter_stack(void (*fn)(void), char *top,
 static char *stack_top(bool at_guard)
 {
     size_t size = ALIGN_UP(SMALL_STACK, 4096);
-    char *p = mmap(NULL, size + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
-                   -1, 0);
+    char *p =
+        mmap(NULL, size + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(p != MAP_FAILED);
     CHECK_EQ(mprotect(p + 4096, size, PROT_READ | PROT_WRITE), 0);
     return p + 4096 + (at_guard ? size : SMALL_STACK);
@@ -278,9 +278,8 @@ static void do_throw_garbage_stack(void)
 
 static void test_throw_on_odd_stacks(void)
 {
-    static void (*const fns[])(void) = { do_throw_small_stack,
-                                         do_throw_broken_stack,
-                                         do_throw_garbage_stack };
+    static void (*const fns[])(void) = {
+        do_throw_small_stack, do_throw_broken_stack, do_throw_garbage_stack};
     for (size_t i = 0; i < sizeof fns / sizeof fns[0]; i++) {
         CHECK(aborted(run(fns[i])));
         CHECK_STR(out, "tarn: fatal: span 7 of class (");
@@ -348,7 +347,7 @@ static void do_print_lines(void)
 static void test_eprintf_lines_stay_whole(void)
 {
     CHECK_EQ(run(do_print_lines), 0);
-    int next[PRINTERS] = { 0 };
+    int next[PRINTERS] = {0};
     int lines = 0;
     for (char *p = out; *p != '\0'; lines++) {
         int id, i, used = 0;

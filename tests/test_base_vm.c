@@ -57,8 +57,8 @@ static bool faults(void *p)
 
 static void test_reserve_aligns(void)
 {
-    static const size_t aligns[] = { 0, 1, OS_PAGE, 2 * OS_PAGE, 64 * KiB,
-                                     2 * MiB, 64 * MiB, GiB };
+    static const size_t aligns[] = {0,        1,       OS_PAGE,  2 * OS_PAGE,
+                                    64 * KiB, 2 * MiB, 64 * MiB, GiB};
     for (size_t i = 0; i < ARRAY_LEN(aligns); i++) {
         for (size_t pages = 1; pages < 40; pages += 13) {
             char *p = vm_reserve(pages * OS_PAGE, aligns[i]);
@@ -352,7 +352,7 @@ static void test_clock(void)
 static void test_rand(void)
 {
     uint64_t state = harness_seed | 1;
-    int seen[7] = { 0 };
+    int seen[7] = {0};
     for (int i = 0; i < 7000; i++) {
         uint32_t r = rand_below(&state, 7);
         CHECK_LT(r, 7u);

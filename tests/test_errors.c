@@ -68,7 +68,7 @@ static void *foreign_thread(void *unused)
     (void)unused;
     off_goroutine();
     FAILS(tarn_main(NULL, nothing, NULL), TARN_ESTATE, "already running");
-    struct tarn_gc_stats s = { .struct_size = sizeof s };
+    struct tarn_gc_stats s = {.struct_size = sizeof s};
     CHECK_ST(tarn_gc_stats(&s), TARN_OK);
     CHECK_GE(tarn_goroutines(), (size_t)1);
     return NULL;
@@ -86,7 +86,7 @@ static void with_foreign_thread(void *unused)
 static void register_pair(void)
 {
     uint64_t map = 5;
-    struct tarn_type_info info = { "pair", 24, &map, NULL };
+    struct tarn_type_info info = {"pair", 24, &map, NULL};
     t_pair = tarn_type_register(&info);
     CHECK(t_pair != NULL);
 }
@@ -94,7 +94,7 @@ static void register_pair(void)
 static void off_goroutine_child(void)
 {
     FAILS(tarn_gc_stats(&(struct tarn_gc_stats){
-              .struct_size = sizeof(struct tarn_gc_stats) }),
+              .struct_size = sizeof(struct tarn_gc_stats)}),
           TARN_ESTATE, "has not started");
     FAILS(tarn_gc_pauses_hgrm(TARN_PAUSE_ALL, "/dev/null"), TARN_ESTATE,
           "has not started");
@@ -169,13 +169,13 @@ static void start_child(void)
     static const struct {
         const char *env, *error;
     } bad[] = {
-        { "TARN=nonsense=1", "unknown option \"nonsense\"" },
-        { "TARN=gcpercent", "option gcpercent: no value" },
-        { "TARN=gcpercent=x", "option gcpercent: \"x\" is not" },
-        { "TARN=checkmark=2", "option checkmark: \"2\" is not 0 or 1" },
-        { "TARN=heapmax=1", "option heapmax: 1 is outside" },
-        { "TARN=oom=sometimes", "option oom: \"sometimes\" is not" },
-        { "TARN=gctrace=1,", "empty option" },
+        {"TARN=nonsense=1", "unknown option \"nonsense\""},
+        {"TARN=gcpercent", "option gcpercent: no value"},
+        {"TARN=gcpercent=x", "option gcpercent: \"x\" is not"},
+        {"TARN=checkmark=2", "option checkmark: \"2\" is not 0 or 1"},
+        {"TARN=heapmax=1", "option heapmax: 1 is outside"},
+        {"TARN=oom=sometimes", "option oom: \"sometimes\" is not"},
+        {"TARN=gctrace=1,", "empty option"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         putenv((char *)(uintptr_t)bad[i].env);
@@ -201,8 +201,8 @@ static void test_start(void)
 
 static void types(void)
 {
-    uint64_t map[2] = { 1, 0 }, far = UINT64_C(1) << 3;
-    struct tarn_type_info good = { "thing", 24, map, NULL }, i;
+    uint64_t map[2] = {1, 0}, far = UINT64_C(1) << 3;
+    struct tarn_type_info good = {"thing", 24, map, NULL}, i;
     IS_NULL(tarn_type_register(NULL), "info is NULL");
     i = good, i.name = NULL;
     IS_NULL(tarn_type_register(&i), "name is NULL");
@@ -225,11 +225,13 @@ static void sizes(void)
     IS_NULL(tarn_alloc(NULL), "tarn_alloc: no type");
     IS_NULL(tarn_alloc_array(NULL, 1), "tarn_alloc_array: no type");
     IS_NULL(tarn_alloc_array(t_pair, SIZE_MAX / 8), "times 24 bytes overflows");
-    IS_NULL(tarn_alloc_array(t_pair, SIZE_MAX / 24), "times 24 bytes overflows");
+    IS_NULL(tarn_alloc_array(t_pair, SIZE_MAX / 24),
+            "times 24 bytes overflows");
     IS_NULL(tarn_alloc_bytes(SIZE_MAX), "overflows");
     IS_NULL(tarn_alloc_bytes((size_t)PTRDIFF_MAX + 1), "overflows");
     IS_NULL(tarn_alloc_conservative(SIZE_MAX), "overflows");
-    IS_NULL(tarn_alloc_bytes(PTRDIFF_MAX), "out of memory: 9223372036854775807");
+    IS_NULL(tarn_alloc_bytes(PTRDIFF_MAX),
+            "out of memory: 9223372036854775807");
     IS_NULL(tarn_alloc_bytes((size_t)1 << 41), "out of memory");
     IS_NULL(tarn_chan_new(SIZE_MAX, 1), "too large");
     IS_NULL(tarn_chan_new(8, SIZE_MAX / 8), "too large");
@@ -239,14 +241,14 @@ static void sizes(void)
 static void calls(void)
 {
     FAILS(tarn_go(NULL, NULL), TARN_EINVAL, "tarn_go: no function");
-    struct tarn_go_attr a = { (enum tarn_stacks)7, 0 };
+    struct tarn_go_attr a = {(enum tarn_stacks)7, 0};
     FAILS(tarn_go_with(&a, nothing, NULL), TARN_EINVAL, "stacks 7");
-    a = (struct tarn_go_attr){ TARN_STACKS_AUTO, SIZE_MAX };
+    a = (struct tarn_go_attr){TARN_STACKS_AUTO, SIZE_MAX};
     FAILS(tarn_go_with(&a, nothing, NULL), TARN_EINVAL, "stack_size");
-    a = (struct tarn_go_attr){ TARN_STACKS_COPYING, 0 };
+    a = (struct tarn_go_attr){TARN_STACKS_COPYING, 0};
     FAILS(tarn_go_with(&a, nothing, NULL), TARN_EINVAL,
           "a copying stack is asked for");
-    a = (struct tarn_go_attr){ TARN_STACKS_FIXED, (size_t)1 << 40 };
+    a = (struct tarn_go_attr){TARN_STACKS_FIXED, (size_t)1 << 40};
     size_t before = tarn_goroutines();
     tarn_status st = tarn_go_with(&a, nothing, NULL);
     if (st != TARN_OK) {
@@ -295,7 +297,7 @@ static void roots(void)
 
 static void stats_args(void)
 {
-    struct tarn_gc_stats s = { .struct_size = 0 };
+    struct tarn_gc_stats s = {.struct_size = 0};
     FAILS(tarn_gc_stats(NULL), TARN_EINVAL, "struct_size");
     FAILS(tarn_gc_stats(&s), TARN_EINVAL, "struct_size is 0");
     s.struct_size = sizeof s + 1;
@@ -306,8 +308,8 @@ static void stats_args(void)
     CHECK_ST(tarn_gc_stats(&s), TARN_OK);
     CHECK_EQ(s.struct_size, offsetof(struct tarn_gc_stats, heap_live_bytes));
     CHECK_EQ(s.heap_live_bytes, UINT64_C(0x5555555555555555));
-    FAILS(tarn_gc_pauses_hgrm(TARN_PAUSE_ALL, "/nonexistent/x.hgrm"),
-          TARN_ESYS, "cannot write /nonexistent/x.hgrm: No such file");
+    FAILS(tarn_gc_pauses_hgrm(TARN_PAUSE_ALL, "/nonexistent/x.hgrm"), TARN_ESYS,
+          "cannot write /nonexistent/x.hgrm: No such file");
     FAILS(tarn_gc_pauses_hgrm(TARN_PAUSE_ALL, NULL), TARN_EINVAL, "no path");
     FAILS(tarn_gc_pauses_hgrm((enum tarn_pause_kind)9, "/dev/null"),
           TARN_EINVAL, "bad kind 9");
@@ -407,7 +409,7 @@ static void exhaust(void *unused)
 {
     (void)unused;
     void ***root = new_shared(sizeof *root);
-    static const size_t of[] = { 64, 8192, 3000, 200000, 48, 1000000 };
+    static const size_t of[] = {64, 8192, 3000, 200000, 48, 1000000};
     for (size_t i = 0; i < ARRAY_LEN(of); i++) {
         size_t n = fill(root, of[i]);
         error_has("out of memory: ");
@@ -545,8 +547,7 @@ static void all_sorts(void *unused)
         fail_inject(kind, after, times);
     int started = 0;
     for (int i = 0; i < 6; i++) {
-        struct tarn_go_attr a = { TARN_STACKS_FIXED,
-                                  i % 2 ? (size_t)100000 : 0 };
+        struct tarn_go_attr a = {TARN_STACKS_FIXED, i % 2 ? (size_t)100000 : 0};
         tarn_status st = tarn_go_with(&a, user_of_all, c);
         if (st == TARN_OK) {
             started++;
@@ -572,7 +573,7 @@ static void all_sorts(void *unused)
     for (int i = 0; i < 3; i++) {
         uint64_t map = 1;
         name[5] = (char)('a' + i);
-        struct tarn_type_info info = { name, 64, &map, NULL };
+        struct tarn_type_info info = {name, 64, &map, NULL};
         tarn_type *t = tarn_type_register(&info);
         if (t == NULL || tarn_alloc(t) == NULL ||
             tarn_alloc_array(t, 40) == NULL) {
@@ -627,8 +628,8 @@ enum end { WENT_WELL, NOT_STARTED, SAID_WHY };
 
 static enum end refuse(void)
 {
-    static const char *const kinds[] = { "mmap", "mprotect", "madvise",
-                                         "thread", "malloc" };
+    static const char *const kinds[] = {"mmap", "mprotect", "madvise", "thread",
+                                        "malloc"};
     int st = harness_child(refusal_child, NULL, out, sizeof out);
     bool exited = WIFEXITED(st) && WEXITSTATUS(st) == 0;
     if (exited && strstr(out, "done, refused"))
@@ -652,7 +653,7 @@ static enum end refuse(void)
 
 static void refusals(enum fail_kind k, bool start, int most, bool for_ever)
 {
-    int ends[3] = { 0 };
+    int ends[3] = {0};
     kind = k;
     at_start = start;
     times = for_ever ? -1 : 1;

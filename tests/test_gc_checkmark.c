@@ -37,11 +37,11 @@ static void register_types(void)
 {
     uint64_t none = 0, map = TARN_PTR(struct holder, held);
     t_lost = tarn_type_register(&(struct tarn_type_info){
-        "lost_thing", sizeof(struct lost), &none, NULL });
+        "lost_thing", sizeof(struct lost), &none, NULL});
     t_holder = tarn_type_register(&(struct tarn_type_info){
-        "black_holder", sizeof(struct holder), &map, NULL });
+        "black_holder", sizeof(struct holder), &map, NULL});
     t_door = tarn_type_register(&(struct tarn_type_info){
-        "door", sizeof(struct door), NULL, trace_door });
+        "door", sizeof(struct door), NULL, trace_door});
     CHECK(t_lost != NULL && t_holder != NULL && t_door != NULL);
     /* The runtime's own variables hold the heap's first address. */
     CHECK(tarn_alloc(t_lost) != NULL);

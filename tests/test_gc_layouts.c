@@ -13,8 +13,8 @@ struct kind {
     uint32_t n;
     uint32_t (*word)(uint32_t i);
     void *(*make)(void);
-    bool traced;  /* its slots hold hidden pointers */
-    bool slack;   /* has a word that is no pointer: word 1 */
+    bool traced; /* its slots hold hidden pointers */
+    bool slack;  /* has a word that is no pointer: word 1 */
 };
 
 static tarn_type *t_pair, *t_odd, *t_big, *t_node, *t_node_big, *t_leaf_typed;
@@ -23,7 +23,7 @@ static tarn_type *t_pair, *t_odd, *t_big, *t_node, *t_node_big, *t_leaf_typed;
 #define BIG_WORDS 5000u
 #define NODE_WORDS 3u
 
-static const uint32_t odd_words[] = { 0, 3, 63, 64, 65, 129 };
+static const uint32_t odd_words[] = {0, 3, 63, 64, 65, 129};
 
 static void trace_words(uint64_t *w, size_t step, size_t words,
                         tarn_tracer *tracer)
@@ -43,55 +43,112 @@ static void trace_node_big(void *obj, tarn_tracer *tracer)
     trace_words(obj, 7, BIG_WORDS, tracer);
 }
 
-static uint32_t word_all(uint32_t i) { return i; }
-static uint32_t word_two(uint32_t i) { return i * 2; }
-static uint32_t word_seven(uint32_t i) { return i * 7; }
-static uint32_t word_pair(uint32_t i) { return i / 2 * 3 + i % 2 * 2; }
+static uint32_t word_all(uint32_t i)
+{
+    return i;
+}
+static uint32_t word_two(uint32_t i)
+{
+    return i * 2;
+}
+static uint32_t word_seven(uint32_t i)
+{
+    return i * 7;
+}
+static uint32_t word_pair(uint32_t i)
+{
+    return i / 2 * 3 + i % 2 * 2;
+}
 static uint32_t word_odd(uint32_t i)
 {
     uint32_t n = (uint32_t)ARRAY_LEN(odd_words);
     return i / n * ODD_WORDS + odd_words[i % n];
 }
 
-static void *make_pair(void) { return tarn_alloc(t_pair); }
-static void *make_pair1(void) { return tarn_alloc_array(t_pair, 1); }
-static void *make_pair5(void) { return tarn_alloc_array(t_pair, 5); }
-static void *make_pair9000(void) { return tarn_alloc_array(t_pair, 9000); }
-static void *make_odd(void) { return tarn_alloc(t_odd); }
-static void *make_odd3(void) { return tarn_alloc_array(t_odd, 3); }
-static void *make_odd150(void) { return tarn_alloc_array(t_odd, 150); }
-static void *make_big(void) { return tarn_alloc(t_big); }
-static void *make_node(void) { return tarn_alloc(t_node); }
-static void *make_node7(void) { return tarn_alloc_array(t_node, 7); }
-static void *make_node5000(void) { return tarn_alloc_array(t_node, 5000); }
-static void *make_node_big(void) { return tarn_alloc(t_node_big); }
-static void *make_cons2(void) { return tarn_alloc_conservative(16); }
-static void *make_cons100(void) { return tarn_alloc_conservative(800); }
-static void *make_cons4096(void) { return tarn_alloc_conservative(32768); }
-static void *make_cons40000(void) { return tarn_alloc_conservative(320000); }
+static void *make_pair(void)
+{
+    return tarn_alloc(t_pair);
+}
+static void *make_pair1(void)
+{
+    return tarn_alloc_array(t_pair, 1);
+}
+static void *make_pair5(void)
+{
+    return tarn_alloc_array(t_pair, 5);
+}
+static void *make_pair9000(void)
+{
+    return tarn_alloc_array(t_pair, 9000);
+}
+static void *make_odd(void)
+{
+    return tarn_alloc(t_odd);
+}
+static void *make_odd3(void)
+{
+    return tarn_alloc_array(t_odd, 3);
+}
+static void *make_odd150(void)
+{
+    return tarn_alloc_array(t_odd, 150);
+}
+static void *make_big(void)
+{
+    return tarn_alloc(t_big);
+}
+static void *make_node(void)
+{
+    return tarn_alloc(t_node);
+}
+static void *make_node7(void)
+{
+    return tarn_alloc_array(t_node, 7);
+}
+static void *make_node5000(void)
+{
+    return tarn_alloc_array(t_node, 5000);
+}
+static void *make_node_big(void)
+{
+    return tarn_alloc(t_node_big);
+}
+static void *make_cons2(void)
+{
+    return tarn_alloc_conservative(16);
+}
+static void *make_cons100(void)
+{
+    return tarn_alloc_conservative(800);
+}
+static void *make_cons4096(void)
+{
+    return tarn_alloc_conservative(32768);
+}
+static void *make_cons40000(void)
+{
+    return tarn_alloc_conservative(320000);
+}
 
 static const struct kind kinds[] = {
-    { "precise", 24, 2, word_pair, make_pair, false, true },
-    { "precise array of 1", 24, 2, word_pair, make_pair1, false, true },
-    { "precise array", 120, 10, word_pair, make_pair5, false, true },
-    { "large precise array", 216000, 18000, word_pair, make_pair9000, false,
-      true },
-    { "precise, odd words", 1040, 6, word_odd, make_odd, false, true },
-    { "array, odd words", 3120, 18, word_odd, make_odd3, false, true },
-    { "large array, odd words", 156000, 900, word_odd, make_odd150, false,
-      true },
-    { "large precise", 40000, 715, word_seven, make_big, false, true },
-    { "traced", 24, 2, word_two, make_node, true, true },
-    { "traced array", 168, 14, word_pair, make_node7, true, true },
-    { "large traced array", 120000, 10000, word_pair, make_node5000, true,
-      true },
-    { "large traced", 40000, 715, word_seven, make_node_big, true, true },
-    { "conservative", 16, 2, word_all, make_cons2, false, false },
-    { "conservative 800", 800, 100, word_all, make_cons100, false, false },
-    { "conservative 32 KiB", 32768, 4096, word_all, make_cons4096, false,
-      false },
-    { "large conservative", 320000, 40000, word_all, make_cons40000, false,
-      false },
+    {"precise", 24, 2, word_pair, make_pair, false, true},
+    {"precise array of 1", 24, 2, word_pair, make_pair1, false, true},
+    {"precise array", 120, 10, word_pair, make_pair5, false, true},
+    {"large precise array", 216000, 18000, word_pair, make_pair9000, false,
+     true},
+    {"precise, odd words", 1040, 6, word_odd, make_odd, false, true},
+    {"array, odd words", 3120, 18, word_odd, make_odd3, false, true},
+    {"large array, odd words", 156000, 900, word_odd, make_odd150, false, true},
+    {"large precise", 40000, 715, word_seven, make_big, false, true},
+    {"traced", 24, 2, word_two, make_node, true, true},
+    {"traced array", 168, 14, word_pair, make_node7, true, true},
+    {"large traced array", 120000, 10000, word_pair, make_node5000, true, true},
+    {"large traced", 40000, 715, word_seven, make_node_big, true, true},
+    {"conservative", 16, 2, word_all, make_cons2, false, false},
+    {"conservative 800", 800, 100, word_all, make_cons100, false, false},
+    {"conservative 32 KiB", 32768, 4096, word_all, make_cons4096, false, false},
+    {"large conservative", 320000, 40000, word_all, make_cons40000, false,
+     false},
 };
 #define KINDS ((uint32_t)ARRAY_LEN(kinds))
 
@@ -102,7 +159,7 @@ static tarn_type *precise(const char *name, uint32_t words, uint32_t n,
     memset(map, 0, sizeof map);
     for (uint32_t i = 0; i < n; i++)
         map[word(i) / 64] |= UINT64_C(1) << (word(i) % 64);
-    struct tarn_type_info info = { name, words * 8, map, NULL };
+    struct tarn_type_info info = {name, words * 8, map, NULL};
     tarn_type *t = tarn_type_register(&info);
     CHECK(t != NULL);
     return t;
@@ -110,7 +167,7 @@ static tarn_type *precise(const char *name, uint32_t words, uint32_t n,
 
 static tarn_type *traced(const char *name, uint32_t words, tarn_trace_fn fn)
 {
-    struct tarn_type_info info = { name, words * 8, NULL, fn };
+    struct tarn_type_info info = {name, words * 8, NULL, fn};
     tarn_type *t = tarn_type_register(&info);
     CHECK(t != NULL);
     return t;
@@ -123,7 +180,7 @@ static void register_types(void)
     t_big = precise("big", BIG_WORDS, 715, word_seven);
     t_node = traced("node", NODE_WORDS, trace_node);
     t_node_big = traced("bignode", BIG_WORDS, trace_node_big);
-    struct tarn_type_info leaf = { "leaf", 40, NULL, NULL };
+    struct tarn_type_info leaf = {"leaf", 40, NULL, NULL};
     t_leaf_typed = tarn_type_register(&leaf);
     CHECK(t_leaf_typed != NULL);
 }
@@ -304,15 +361,13 @@ static void test_unreachable(void)
 }
 
 /* What a layout does not call a pointer keeps nothing alive. */
-__attribute__((noinline)) static void make_mistaken(const struct kind *k,
-                                                    void **table,
-                                                    uint64_t *hidden, int n)
+__attribute__((noinline)) static void
+make_mistaken(const struct kind *k, void **table, uint64_t *hidden, int n)
 {
     for (int i = 0; i < n; i++) {
         void *leaf = new_leaf(3);
         hidden[i] = hide(leaf);
-        void *obj = k ? k->make()
-                      : tarn_alloc_bytes((i & 1) ? 64 : 40000);
+        void *obj = k ? k->make() : tarn_alloc_bytes((i & 1) ? 64 : 40000);
         CHECK(obj != NULL);
         /* Word 1 is not a pointer in any layout here. */
         ((void **)obj)[1] = leaf;
@@ -466,16 +521,27 @@ static void test_wild_words(void)
         for (int i = 0; i < N; i++) {
             uintptr_t base = heap.lo, size = heap.hi - heap.lo;
             uintptr_t used = atomic_load(&heap.used_hi) - base;
-            static const uintptr_t near[] = { 0, 1, 7, 8, 16, 4096, 8192 };
+            static const uintptr_t near[] = {0, 1, 7, 8, 16, 4096, 8192};
             uintptr_t d = near[below(&rng, ARRAY_LEN(near))];
             uintptr_t v = 0;
             switch (below(&rng, 6)) {
-            case 0: v = base + harness_rand(&rng) % size; break;
-            case 1: v = base + harness_rand(&rng) % (used + 1); break;
-            case 2: v = base + used + d; break;
-            case 3: v = base + used - d; break;
-            case 4: v = base + size - d; break;
-            default: v = base - d;
+            case 0:
+                v = base + harness_rand(&rng) % size;
+                break;
+            case 1:
+                v = base + harness_rand(&rng) % (used + 1);
+                break;
+            case 2:
+                v = base + used + d;
+                break;
+            case 3:
+                v = base + used - d;
+                break;
+            case 4:
+                v = base + size - d;
+                break;
+            default:
+                v = base - d;
             }
             tarn_store(&w[i], (void *)v);
             tarn_store(&large[i * 20], (void *)v);

@@ -22,7 +22,7 @@ static uint64_t mix(uint64_t id)
 static void register_types(void)
 {
     uint64_t map = TARN_PTR(struct node, next) | TARN_PTR(struct node, other);
-    struct tarn_type_info info = { "node", sizeof(struct node), &map, NULL };
+    struct tarn_type_info info = {"node", sizeof(struct node), &map, NULL};
     t_node = tarn_type_register(&info);
     CHECK(t_node != NULL);
 }
@@ -235,8 +235,8 @@ __attribute__((noinline)) static bool steal(struct door *d, uint64_t id,
 static void test_deletion(void)
 {
     if (t_door == NULL) {
-        struct tarn_type_info info = { "door", sizeof(struct door), NULL,
-                                       trace_door };
+        struct tarn_type_info info = {"door", sizeof(struct door), NULL,
+                                      trace_door};
         t_door = tarn_type_register(&info);
         CHECK(t_door != NULL);
     }
@@ -334,7 +334,7 @@ struct graph {
     struct node **root; /* managed */
     int32_t *mroot;
     struct model *m;
-    uint64_t *where;    /* hidden address of each node */
+    uint64_t *where; /* hidden address of each node */
     int32_t n, cap;
     uint64_t rng;
     tarn_waitgroup *wg;
@@ -400,7 +400,7 @@ static void graph_step(struct graph *g)
         if (g->n == g->cap)
             break;
         y = new_node(id_of(g, g->n));
-        g->m[g->n] = (struct model){ a, -1 };
+        g->m[g->n] = (struct model){a, -1};
         g->where[g->n] = hide(y);
         tarn_store(&y->next, x);
         SET(g->root[r], y);
@@ -467,8 +467,8 @@ static void graph_verify(struct graph *g, bool dead_too)
         struct node *x = at[id];
         check_node(x, id_of(g, id));
         CHECK(hide(x) == g->where[id]);
-        int32_t kids[2] = { g->m[id].next, g->m[id].other };
-        struct node *to[2] = { x->next, x->other };
+        int32_t kids[2] = {g->m[id].next, g->m[id].other};
+        struct node *to[2] = {x->next, x->other};
         for (int k = 0; k < 2; k++) {
             if (kids[k] < 0) {
                 CHECK(to[k] == NULL);
@@ -578,7 +578,7 @@ static void send_items(void *arg)
 {
     struct pipe_test *t = arg;
     for (int i = 0; i < t->count; i++) {
-        struct item x = { (uint64_t)i, new_node((uint64_t)i), 0 };
+        struct item x = {(uint64_t)i, new_node((uint64_t)i), 0};
         CHECK_ST(tarn_chan_send(t->items, &x), TARN_OK);
     }
     tarn_waitgroup_done(&t->wg);
@@ -621,12 +621,10 @@ static void recv_select(void *arg)
     int plain = 0, items = 0;
     while (plain < t->count || items < t->count) {
         struct node *n = NULL;
-        struct item x = { 0, NULL, 0 };
+        struct item x = {0, NULL, 0};
         struct tarn_select_case cases[2] = {
-            { plain < t->count ? t->plain : NULL, TARN_SELECT_RECV, &n,
-              TARN_OK },
-            { items < t->count ? t->items : NULL, TARN_SELECT_RECV, &x,
-              TARN_OK },
+            {plain < t->count ? t->plain : NULL, TARN_SELECT_RECV, &n, TARN_OK},
+            {items < t->count ? t->items : NULL, TARN_SELECT_RECV, &x, TARN_OK},
         };
         int k = tarn_select(cases, 2, false);
         tarn_yield();
@@ -713,7 +711,6 @@ static void test_ring(void)
     tarn_waitgroup_wait(&r->wg);
 }
 
-
 /* --- swap, cas, copy, clear ------------------------------------------------------------------- */
 
 #define POOL 64
@@ -738,8 +735,8 @@ static struct node *pool_pop(struct pool *p)
 {
     void *top = __atomic_load_n(&p->top, __ATOMIC_ACQUIRE);
     while (top != NULL) {
-        struct node *next = __atomic_load_n(&((struct node *)top)->next,
-                                            __ATOMIC_RELAXED);
+        struct node *next =
+            __atomic_load_n(&((struct node *)top)->next, __ATOMIC_RELAXED);
         if (tarn_cas(&p->top, &top, next)) {
             struct node *n = top;
             check_node(n, n->id);
@@ -884,7 +881,7 @@ static void test_roots(void)
     CHECK_ST(tarn_roots_add(plain, plain + n, TARN_ROOTS_PLAIN), TARN_OK);
     for (int i = 0; i < n; i++)
         SET(global_nodes[i], new_node((uint64_t)i));
-    struct node **places[3] = { global_nodes, barriered, plain };
+    struct node **places[3] = {global_nodes, barriered, plain};
     garbage_start(2);
     for (int round = 0; round < 9; round++) {
         struct node **from = places[round % 3], **to = places[(round + 1) % 3];
@@ -988,8 +985,7 @@ static void test_roots_late(void)
 
 /* What only a grey stack held goes into memory that becomes a barriered range
  * after the barriered ranges have been scanned. */
-__attribute__((noinline)) static bool bury(struct node **white,
-                                           struct node **r)
+__attribute__((noinline)) static bool bury(struct node **white, struct node **r)
 {
     bool hit = marking() && !stack_black() && is_white(*white) &&
                atomic_load(&gc.blacken) && atomic_load(&gc.root_next) > 1;
@@ -1042,9 +1038,8 @@ __attribute__((noinline)) static void start_timers(tarn_timer **kept, int n)
 {
     uint64_t rng = seed_of(5);
     for (int i = 0; i < n; i++) {
-        tarn_timer *t =
-            tarn_timer_start(below(&rng, 30) * 1000000, on_timer,
-                             new_node((uint64_t)i));
+        tarn_timer *t = tarn_timer_start(below(&rng, 30) * 1000000, on_timer,
+                                         new_node((uint64_t)i));
         CHECK(t != NULL);
         if (i % 4 == 0)
             SET(kept[i / 4], t);

@@ -5,7 +5,7 @@
 
 static struct tarn_gc_stats get(void)
 {
-    struct tarn_gc_stats s = { .struct_size = sizeof s };
+    struct tarn_gc_stats s = {.struct_size = sizeof s};
     CHECK_ST(tarn_gc_stats(&s), TARN_OK);
     return s;
 }
@@ -52,8 +52,8 @@ static struct tarn_gc_stats quiet(void)
         collect();
         tarn_sleep(1000000);
         struct tarn_gc_stats t = get();
-        if (t.cycles == s.cycles + 1 && t.pause_term.count ==
-                                            t.cycles + t.restarts)
+        if (t.cycles == s.cycles + 1 &&
+            t.pause_term.count == t.cycles + t.restarts)
             return t;
         s = t;
     }
@@ -71,8 +71,7 @@ static void test_counts(void)
     CHECK_EQ(b.cycles, a.cycles + 10);
     CHECK_EQ(b.cycles_forced, a.cycles_forced + 10);
     CHECK_EQ(b.pause_start.count, a.pause_start.count + 10);
-    CHECK_EQ(b.pause.count,
-             a.pause.count + 20 + (b.restarts - a.restarts));
+    CHECK_EQ(b.pause.count, a.pause.count + 20 + (b.restarts - a.restarts));
     CHECK_GT(b.stacks_scanned, a.stacks_scanned + 9);
     CHECK_GT(b.stack_scan_bytes, a.stack_scan_bytes);
     CHECK_GT(b.mark_ns, a.mark_ns);
@@ -97,11 +96,12 @@ static void test_bytes(void)
     }
     struct tarn_gc_stats b = get();
     CHECK_GE(b.alloc_bytes, a.alloc_bytes + (uint64_t)N * SIZE);
-    CHECK_LE(b.alloc_bytes, a.alloc_bytes + (uint64_t)N * (SIZE + 16) + 1000000);
+    CHECK_LE(b.alloc_bytes,
+             a.alloc_bytes + (uint64_t)N * (SIZE + 16) + 1000000);
     struct tarn_gc_stats c = quiet();
     CHECK_GE(c.heap_live_bytes, (uint64_t)N * SIZE);
-    CHECK_LE(c.heap_live_bytes, a.heap_live_bytes + (uint64_t)N * (SIZE + 16) +
-                                    1000000);
+    CHECK_LE(c.heap_live_bytes,
+             a.heap_live_bytes + (uint64_t)N * (SIZE + 16) + 1000000);
     CHECK_GE(c.heap_goal_bytes, c.heap_live_bytes);
     tarn_clear(keep, N * sizeof *keep);
     wipe_stack();
@@ -157,8 +157,7 @@ static void test_while_running(void)
 static void test_hgrm(void)
 {
     static const enum tarn_pause_kind kinds[] = {
-        TARN_PAUSE_ALL, TARN_PAUSE_STOPPING, TARN_PAUSE_START, TARN_PAUSE_TERM
-    };
+        TARN_PAUSE_ALL, TARN_PAUSE_STOPPING, TARN_PAUSE_START, TARN_PAUSE_TERM};
     static char path[] = "/tmp/tarn_hgrm_XXXXXX";
     static char line[256];
     for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
@@ -168,9 +167,8 @@ static void test_hgrm(void)
         quiet();
         struct tarn_gc_stats s = get();
         CHECK_ST(tarn_gc_pauses_hgrm(kinds[k], path), TARN_OK);
-        const struct tarn_histogram_stats *h[] = { &s.pause, &s.stopping,
-                                                   &s.pause_start,
-                                                   &s.pause_term };
+        const struct tarn_histogram_stats *h[] = {
+            &s.pause, &s.stopping, &s.pause_start, &s.pause_term};
         FILE *f = fdopen(fd, "r");
         CHECK(f != NULL);
         double v, q, last_v = 0, last_q = 0;
@@ -246,11 +244,11 @@ static void test_trace_line(void)
             CHECK_GE(lines, cycles);
             continue;
         }
-        int got = sscanf(l,
-                         "gc %llu @%lfs: %lf+%lf+%lf ms clock, %llu->%llu MB, "
-                         "%llu MB goal, %u P%31[ (a-z)]",
-                         &n, &at, &a, &b, &c, &before, &after, &goal, &procs,
-                         tail);
+        int got =
+            sscanf(l,
+                   "gc %llu @%lfs: %lf+%lf+%lf ms clock, %llu->%llu MB, "
+                   "%llu MB goal, %u P%31[ (a-z)]",
+                   &n, &at, &a, &b, &c, &before, &after, &goal, &procs, tail);
         if (got < 9)
             fprintf(stderr, "line: %s\n", l);
         CHECK_GE(got, 9);
@@ -309,10 +307,22 @@ static void stressed(void)
     CHECK_GE(get().cycles - before, (uint64_t)5);
 }
 
-static void run_automatic(void) { RUN(automatic); }
-static void run_gcoff(void) { RUN(with_gcoff); }
-static void run_heapmin(void) { RUN(with_heapmin); }
-static void run_stressed(void) { RUN(stressed); }
+static void run_automatic(void)
+{
+    RUN(automatic);
+}
+static void run_gcoff(void)
+{
+    RUN(with_gcoff);
+}
+static void run_heapmin(void)
+{
+    RUN(with_heapmin);
+}
+static void run_stressed(void)
+{
+    RUN(stressed);
+}
 
 int main(int argc, char **argv)
 {

@@ -19,10 +19,10 @@
 
 struct object {
     uintptr_t base;
-    size_t size;            /* of the place */
+    size_t size; /* of the place */
     struct tarn_type *type;
     enum layout layout;
-    size_t patterns;        /* how often the type's pattern stands in it */
+    size_t patterns; /* how often the type's pattern stands in it */
     uint64_t seed;
     bool marked;
 };
@@ -53,16 +53,16 @@ static uint32_t *shadow_of(uintptr_t p)
 static void fill(const struct object *o)
 {
     uint64_t r = o->seed;
-    for (uint64_t *w = (uint64_t *)o->base;
-         w < (uint64_t *)(o->base + o->size); w++)
+    for (uint64_t *w = (uint64_t *)o->base; w < (uint64_t *)(o->base + o->size);
+         w++)
         *w = rand_next(&r);
 }
 
 static void check_contents(const struct object *o)
 {
     uint64_t r = o->seed;
-    for (uint64_t *w = (uint64_t *)o->base;
-         w < (uint64_t *)(o->base + o->size); w++)
+    for (uint64_t *w = (uint64_t *)o->base; w < (uint64_t *)(o->base + o->size);
+         w++)
         CHECK_EQ(*w, rand_next(&r));
 }
 
@@ -516,8 +516,7 @@ static void test_hook(void)
     hooked = heap_span_of(heap_alloc_large(50000, LAYOUT_NOSCAN, NULL));
     hooked->hook = 7;
     mark_start();
-    meta_store(heap_meta(hooked->base),
-               *heap_meta(hooked->base) ^ META_COLOR);
+    meta_store(heap_meta(hooked->base), *heap_meta(hooked->base) ^ META_COLOR);
     mark_end(0);
     sweep_end();
     CHECK_EQ(hook_calls, 1u);
@@ -672,9 +671,18 @@ static void in_child(void (*fn)(void))
     CHECK_EQ(st, 0);
 }
 
-static void test_exhausted(void) { in_child(exhaust); }
-static void test_refused(void) { in_child(refused); }
-static void test_too_many_slots(void) { in_child(too_many_slots); }
+static void test_exhausted(void)
+{
+    in_child(exhaust);
+}
+static void test_refused(void)
+{
+    in_child(refused);
+}
+static void test_too_many_slots(void)
+{
+    in_child(too_many_slots);
+}
 
 /* heap_verify must see what it is there to see. */
 static void broken_color(void)

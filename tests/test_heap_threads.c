@@ -218,8 +218,7 @@ static void test_together(void)
                              &allocators[i]) == 0);
     }
     for (uintptr_t i = 0; i < SWEEPERS; i++)
-        CHECK(pthread_create(&sweepers[i], NULL, sweeper_main, (void *)i) ==
-              0);
+        CHECK(pthread_create(&sweepers[i], NULL, sweeper_main, (void *)i) == 0);
     for (uintptr_t i = 0; i < FINDERS; i++)
         CHECK(pthread_create(&finders[i], NULL, finder_main,
                              (void *)(100 + i)) == 0);

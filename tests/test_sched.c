@@ -246,8 +246,8 @@ static void test_go_sized_stacks(void)
 static void test_go_refused_stack(void)
 {
     struct spawn *s = new_shared(sizeof *s);
-    struct tarn_go_attr huge = { TARN_STACKS_COPYING, (size_t)1 << 40 };
-    struct tarn_go_attr some = { TARN_STACKS_AUTO, (size_t)64 << 10 };
+    struct tarn_go_attr huge = {TARN_STACKS_COPYING, (size_t)1 << 40};
+    struct tarn_go_attr some = {TARN_STACKS_AUTO, (size_t)64 << 10};
     for (int i = 0; i < 3; i++) {
         tarn_waitgroup_add(&s->wg, 1);
         CHECK_ST(tarn_go(sized_stack_done, s), TARN_OK);

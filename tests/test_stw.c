@@ -5,7 +5,15 @@
 #include "gcsuite.h"
 
 enum habit {
-    YIELDER, PINGER, PONGER, ALLOCATOR, POLLER, SLEEPER, LOCKER, SPAWNER, HABITS
+    YIELDER,
+    PINGER,
+    PONGER,
+    ALLOCATOR,
+    POLLER,
+    SLEEPER,
+    LOCKER,
+    SPAWNER,
+    HABITS
 };
 
 /* One line of its own for each goroutine's counter. */
@@ -259,8 +267,8 @@ static void test_ragged_barrier(void)
 static void test_everything(void)
 {
     uintptr_t n = (uintptr_t)scaled(30);
-    struct tarn_gc_stats before = { .struct_size = sizeof before };
-    struct tarn_gc_stats after = { .struct_size = sizeof after };
+    struct tarn_gc_stats before = {.struct_size = sizeof before};
+    struct tarn_gc_stats after = {.struct_size = sizeof after};
     CHECK_ST(tarn_gc_stats(&before), TARN_OK);
     load_start();
     tarn_waitgroup_add(&wg, 8);

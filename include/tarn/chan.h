@@ -37,10 +37,10 @@ TARN_API size_t tarn_chan_cap(const tarn_chan *c);
 enum tarn_select_op { TARN_SELECT_SEND, TARN_SELECT_RECV };
 
 struct tarn_select_case {
-    tarn_chan *chan;        /* NULL: this case never happens */
+    tarn_chan *chan; /* NULL: this case never happens */
     enum tarn_select_op op;
-    void *elem;             /* as for send / recv */
-    tarn_status status;     /* out, of the chosen case: TARN_OK/TARN_ECLOSED */
+    void *elem;         /* as for send / recv */
+    tarn_status status; /* out, of the chosen case: TARN_OK/TARN_ECLOSED */
 };
 
 /* Waits until one of n cases (<= 65535) can go, does it and returns its index;

@@ -39,15 +39,15 @@ typedef void (*tarn_fn)(void *arg);
 
 typedef enum tarn_status {
     TARN_OK = 0,
-    TARN_EINVAL = 1,   /* an argument is out of its documented range */
-    TARN_ENOMEM = 2,   /* the heap limit or the kernel refused memory */
-    TARN_EOVERFLOW = 3,/* a size or count does not fit */
-    TARN_ESTATE = 4,   /* not on a goroutine, or the runtime is not running */
-    TARN_ECLOSED = 5,  /* the channel is closed */
-    TARN_EAGAIN = 6,   /* would block (the try_ forms) */
-    TARN_ELIMIT = 7,   /* a configured limit is reached */
-    TARN_EOPTION = 8,  /* an option is unknown or malformed */
-    TARN_ESYS = 9,     /* the kernel refused something other than memory */
+    TARN_EINVAL = 1,    /* an argument is out of its documented range */
+    TARN_ENOMEM = 2,    /* the heap limit or the kernel refused memory */
+    TARN_EOVERFLOW = 3, /* a size or count does not fit */
+    TARN_ESTATE = 4,    /* not on a goroutine, or the runtime is not running */
+    TARN_ECLOSED = 5,   /* the channel is closed */
+    TARN_EAGAIN = 6,    /* would block (the try_ forms) */
+    TARN_ELIMIT = 7,    /* a configured limit is reached */
+    TARN_EOPTION = 8,   /* an option is unknown or malformed */
+    TARN_ESYS = 9,      /* the kernel refused something other than memory */
 } tarn_status;
 
 /* Text of the last failure of a tarn_ call on this goroutine (on this thread

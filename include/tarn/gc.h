@@ -28,27 +28,27 @@ struct tarn_histogram_stats {
 };
 
 struct tarn_gc_stats {
-    size_t struct_size;        /* set by the caller: sizeof(*stats) */
-    uint64_t cycles;           /* collections whose mark is complete */
-    uint64_t cycles_forced;    /* of those, asked for by tarn_gc */
-    uint64_t heap_live_bytes;  /* live after the last complete sweep */
-    uint64_t heap_bytes;       /* live or not yet swept, now */
-    uint64_t heap_goal_bytes;  /* next collection starts about here */
-    uint64_t heap_mapped_bytes;/* committed by the heap, with its metadata */
-    uint64_t alloc_bytes;      /* allocated since the start (cumulative) */
-    uint64_t swept_bytes;      /* freed by sweeping since the start */
-    uint64_t mark_ns;          /* wall time in concurrent mark, all cycles */
-    uint64_t mark_cpu_ns;      /* CPU time of mark workers, all cycles */
-    uint64_t assist_ns;        /* time that allocating goroutines helped */
-    uint64_t scanned_bytes;    /* of objects, by marking */
-    uint64_t stack_scan_bytes; /* of stacks, by marking */
+    size_t struct_size;         /* set by the caller: sizeof(*stats) */
+    uint64_t cycles;            /* collections whose mark is complete */
+    uint64_t cycles_forced;     /* of those, asked for by tarn_gc */
+    uint64_t heap_live_bytes;   /* live after the last complete sweep */
+    uint64_t heap_bytes;        /* live or not yet swept, now */
+    uint64_t heap_goal_bytes;   /* next collection starts about here */
+    uint64_t heap_mapped_bytes; /* committed by the heap, with its metadata */
+    uint64_t alloc_bytes;       /* allocated since the start (cumulative) */
+    uint64_t swept_bytes;       /* freed by sweeping since the start */
+    uint64_t mark_ns;           /* wall time in concurrent mark, all cycles */
+    uint64_t mark_cpu_ns;       /* CPU time of mark workers, all cycles */
+    uint64_t assist_ns;         /* time that allocating goroutines helped */
+    uint64_t scanned_bytes;     /* of objects, by marking */
+    uint64_t stack_scan_bytes;  /* of stacks, by marking */
     uint64_t stacks_scanned;
-    uint64_t restarts;         /* terminations put off by late work */
-    struct tarn_histogram_stats pause;      /* every stop, whole */
-    struct tarn_histogram_stats stopping;   /* of it, until all Ps stopped */
-    struct tarn_histogram_stats pause_start;/* stops that start a mark */
-    struct tarn_histogram_stats pause_term; /* stops that end a mark */
-    struct tarn_histogram_stats assist;     /* single assists */
+    uint64_t restarts;                 /* terminations put off by late work */
+    struct tarn_histogram_stats pause; /* every stop, whole */
+    struct tarn_histogram_stats stopping;    /* of it, until all Ps stopped */
+    struct tarn_histogram_stats pause_start; /* stops that start a mark */
+    struct tarn_histogram_stats pause_term;  /* stops that end a mark */
+    struct tarn_histogram_stats assist;      /* single assists */
 };
 
 /* foreign. */
@@ -56,7 +56,10 @@ TARN_API tarn_status tarn_gc_stats(struct tarn_gc_stats *stats);
 
 /* Which histogram tarn_gc_pauses_hgrm writes. */
 enum tarn_pause_kind {
-    TARN_PAUSE_ALL, TARN_PAUSE_STOPPING, TARN_PAUSE_START, TARN_PAUSE_TERM,
+    TARN_PAUSE_ALL,
+    TARN_PAUSE_STOPPING,
+    TARN_PAUSE_START,
+    TARN_PAUSE_TERM,
 };
 /* Writes the percentile distribution of pauses in HdrHistogram's .hgrm text,
  * in microseconds, to a file. TARN_ESYS if it cannot be written. foreign. */
