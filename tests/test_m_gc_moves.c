@@ -1,0 +1,2 @@
+/* tests/test_m_gc_moves.c - the same on copying stacks. */
+#include "test_gc_moves.c"
