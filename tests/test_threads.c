@@ -1252,10 +1252,19 @@ static void *until_gone(void *tid)
     return NULL;
 }
 
+static size_t count_ms(void)
+{
+    size_t n = 0;
+    for (struct m *mp = atomic_load(&allm); mp != NULL; mp = mp->alllink)
+        n++;
+    return n;
+}
+
 static void test_locked_exit(void)
 {
     int ended = 0;
-    uint64_t most = 0;
+    uint64_t before = atomic_load(&sched.mnext), most = 0;
+    size_t ms = count_ms();
     for (int i = 0; i < scaled(100); i++) {
         tarn_waitgroup_add(&wg, 1);
         go(dies_locked, NULL);
@@ -1272,11 +1281,8 @@ static void test_locked_exit(void)
     if (scaled(100) >= 20)
         CHECK_GT(ended, 0);
     /* The count falls with each, and their structures serve again. */
-    CHECK_LE(most, (uint64_t)nprocs + 8);
-    size_t ms = 0;
-    for (struct m *mp = atomic_load(&allm); mp != NULL; mp = mp->alllink)
-        ms++;
-    CHECK_LE(ms, (size_t)nprocs + 16 + 20);
+    CHECK_LE(most, before + nprocs + 3);
+    CHECK_LE(count_ms(), ms + nprocs + 5);
     check_wiring();
 }
 
