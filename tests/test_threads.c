@@ -687,6 +687,8 @@ static void test_thread_destructors(void)
 {
     static int some;
     size_t live = tarn_goroutines();
+    if (TARN_TSAN)
+        SKIP("ThreadSanitizer's own thread ends in the last round");
     CHECK_EQ(pthread_key_create(&host_key, host_destructor), 0);
     for (int i = 0; i < 10; i++) {
         pthread_t t;
@@ -735,9 +737,9 @@ static void *misuses_attach(void *unused)
     tarn_native_enter();
     bool attached = tarn_thread_attached();
     tarn_status st = tarn_thread_detach();
-    bool clear = said("tarn_thread_detach: in a native call");
     tarn_native_leave();
-    CHECK(attached && clear);
+    CHECK(attached);
+    CHECK(said("tarn_thread_detach: in a native call"));
     CHECK_ST(st, TARN_ESTATE);
     tarn_native_call(detach_in_callback, NULL);
     CHECK_ST(tarn_main(NULL, nothing, NULL), TARN_ESTATE);
@@ -1265,6 +1267,10 @@ static void test_locked_exit(void)
     int ended = 0;
     uint64_t before = atomic_load(&sched.mnext), most = 0;
     size_t ms = count_ms();
+    /* If we are on M0, keep it to ourselves. */
+    bool have_m0 = getg()->m == &m0;
+    if (have_m0)
+        CHECK_ST(tarn_lock_thread(), TARN_OK);
     for (int i = 0; i < scaled(100); i++) {
         tarn_waitgroup_add(&wg, 1);
         go(dies_locked, NULL);
@@ -1278,8 +1284,10 @@ static void test_locked_exit(void)
         if (atomic_load(&sched.mnext) > most)
             most = atomic_load(&sched.mnext);
     }
-    if (scaled(100) >= 20)
-        CHECK_GT(ended, 0);
+    if (have_m0) {
+        CHECK_EQ(ended, scaled(100));
+        CHECK_ST(tarn_unlock_thread(), TARN_OK);
+    }
     /* The count falls with each, and their structures serve again. */
     CHECK_LE(most, before + nprocs + 3);
     CHECK_LE(count_ms(), ms + nprocs + 5);
