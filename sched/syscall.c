@@ -253,12 +253,19 @@ static NOINLINE void exitsyscall_spin(struct g *gp)
     casgstatus(gp, Gsyscall, Grunning);
 }
 
-void exitsyscall(struct g *gp)
+/* First of all. Until then what is above syscallsp may be scanned, and so must
+ * not change. */
+ALWAYS_INLINE void exitsyscall_run(struct g *gp)
 {
     delay_point("exitsyscall");
     if (unlikely(!CAS_FAST(gp, Gsyscall, Grunning)))
         exitsyscall_spin(gp);
     delay_point("exitsyscall: running");
+}
+
+/* Then, as the goroutine: a P. */
+ALWAYS_INLINE void exitsyscall_own(struct g *gp)
+{
     setg(gp);
     struct p *pp = atomic_load_explicit(&gp->m->p, memory_order_acquire);
     if (unlikely(pp == NULL)) {
@@ -274,6 +281,12 @@ void exitsyscall(struct g *gp)
     set_stackguard(gp, gp->stackguard1);
     /* A request that came meanwhile. */
     preempt_check();
+}
+
+void exitsyscall(struct g *gp)
+{
+    exitsyscall_run(gp);
+    exitsyscall_own(gp);
 }
 
 /* --- the public calls ------------------------------------------------------------ */
@@ -347,6 +360,9 @@ static void run_native(struct g *gp, bool block)
         entersyscall(gp);
     /* The collector may be reading it. */
     __atomic_store_n(&gp->native_arg, fn(arg), __ATOMIC_RELAXED);
+    /* Here, not on the goroutine's stack: on the way there its registers are
+     * popped, and the place where a scan looks for them is used for others. */
+    exitsyscall_run(gp);
 }
 
 static void native_call_on_g0(void *gp)
@@ -370,7 +386,7 @@ static void *native_call(struct g *gp, void *(*fn)(void *), void *arg,
     gp->native_arg = arg;
     systemstack(block ? native_block_on_g0 : native_call_on_g0, gp);
     void *result = gp->native_arg;
-    exitsyscall(gp);
+    exitsyscall_own(gp);
     gp->native_arg = outer;
     return result;
 }

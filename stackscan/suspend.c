@@ -114,12 +114,24 @@ void scanstack(struct g *gp,
     }
 }
 
+#define FOREIGN_CLEAR ((uintptr_t)32 << 10)
+
 void stack_clear_unused(struct g *gp)
 {
     uintptr_t sp = gp->sched_sp, lo = gp->stack.lo;
-    /* Native code may be running there. */
-    if (gp->syscallsp != 0 || gp->foreign)
+    if (gp->syscallsp != 0) {
+        /* Native code may be running there: not if it has the thread's stack,
+         * which the goroutine does not come back from while it is held. */
+        if (gp->throwsplit || gp->foreign)
+            return;
+        sp = gp->syscallsp;
+    }
+    if (gp->foreign) {
+        /* Not the lot: it may be 8 MiB of which nothing was ever touched. */
+        if (sp - lo > FOREIGN_CLEAR + OS_PAGE)
+            memset((void *)(sp - FOREIGN_CLEAR), 0, FOREIGN_CLEAR);
         return;
+    }
     if (gp->kind == STACK_FIXED) {
         uintptr_t page = ALIGN_DOWN(sp, (uintptr_t)OS_PAGE);
         if (page > lo)
