@@ -458,7 +458,7 @@ static void callback_body(void *vc)
     struct g *gp = c->gp;
     tarn_fn fn = c->fn;
     void *arg = c->arg;
-    exitsyscall(gp);
+    exitsyscall_own(gp);
     fn(arg);
     callback_end(gp->m);
 }
@@ -522,6 +522,7 @@ tarn_status tarn_callback(tarn_fn fn, void *arg)
         callback_on_stack(gp, fn, arg);
     } else {
         struct callback c = {fn, arg, gp};
+        exitsyscall_run(gp); /* nobody is on its stack before that */
         call_on_goroutine(gp, callback_body, &c);
         callback_reenter(gp);
     }
