@@ -273,10 +273,12 @@ static void markroot_stack(struct gcwork *w, struct g *gp)
               (unsigned long long)gp->goid);
     struct scan_arg a = {w, 0};
     scanstack(gp, scan_stack_range, &a);
-    if (options.checkmark)
+    if (options.checkmark) {
+        scanstack_native(gp, scan_stack_range, &a);
         stack_clear_unused(gp);
-    else if (gc.cycles_started % 8 == 0)
+    } else if (gc.cycles_started % 8 == 0) {
         stack_release_unused(gp);
+    }
     atomic_store_explicit(&gp->gcscandone, true, memory_order_relaxed);
     resumeG(st);
     atomic_fetch_add_explicit(&gc.stack_scan_bytes, a.bytes,

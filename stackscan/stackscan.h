@@ -81,6 +81,11 @@ void resumeG(struct suspendGState s);
  * gp is suspended, or the world is stopped. */
 void scanstack(struct g *gp,
                void (*range)(uintptr_t lo, uintptr_t hi, void *arg), void *arg);
+/* gp is suspended in a native call: the part of its stack on which native code
+ * may run, for checkmark. What lies there dead may show in a later frame. */
+void scanstack_native(struct g *gp,
+                      void (*range)(uintptr_t lo, uintptr_t hi, void *arg),
+                      void *arg);
 /* gp is suspended. Zeroes its unused stack (checkmark: no word of a dead frame
  * may come back to life), or gives whole pages of it back. */
 void stack_clear_unused(struct g *gp);

@@ -114,6 +114,18 @@ void scanstack(struct g *gp,
     }
 }
 
+#define NATIVE_ROOM ((uintptr_t)16 << 10)
+
+void scanstack_native(struct g *gp,
+                      void (*range)(uintptr_t lo, uintptr_t hi, void *arg),
+                      void *arg)
+{
+    if (gp->syscallsp == 0 || !(gp->throwsplit || gp->foreign))
+        return;
+    uintptr_t sp = gp->syscallsp, lo = gp->stack.lo;
+    range(sp - lo > NATIVE_ROOM ? sp - NATIVE_ROOM : lo, sp, arg);
+}
+
 #define FOREIGN_CLEAR ((uintptr_t)32 << 10)
 
 void stack_clear_unused(struct g *gp)

@@ -494,7 +494,7 @@ static void test_save(void)
 static void inner(void *unused)
 {
     (void)unused;
-    uint64_t *mine = tarn_alloc_bytes(64);
+    void *mine = tarn_alloc_bytes(64);
     tarn_native_call(no_op, mine);
     wipe_stack();
     collect();
@@ -542,7 +542,7 @@ static void *take_time(void *vns)
 static void storm_caller(void *vns)
 {
     atomic_fetch_add(&started, 1);
-    uint64_t *keep = tarn_alloc_bytes(64);
+    volatile uint64_t *keep = tarn_alloc_bytes(64);
     *keep = (uintptr_t)vns;
     while (!atomic_load(&stop)) {
         tarn_native_call(take_time, vns);

@@ -41,7 +41,7 @@ static void managed_down(void *n)
 {
     uintptr_t i = (uintptr_t)n;
     CHECK(!tarn_in_native());
-    uint64_t *p = tarn_alloc_bytes(128);
+    volatile uint64_t *p = tarn_alloc_bytes(128);
     *p = i;
     if (i % 3 == 0)
         tarn_yield();
@@ -122,7 +122,7 @@ static void *calls_grow(void *unused)
 static void grower(void *form)
 {
     uint64_t here = 17, *to_here = &here;
-    uint64_t *obj = tarn_alloc_bytes(64);
+    volatile uint64_t *obj = tarn_alloc_bytes(64);
     *obj = 99;
     if (form == NULL) {
         tarn_native_call(calls_grow, NULL);
@@ -435,7 +435,7 @@ static void *attach_detach(void *vn)
         CHECK_ST(tarn_thread_attach(), TARN_OK);
         CHECK(tarn_thread_attached());
         if (i % 64 == 0) {
-            uint64_t *p = tarn_alloc_bytes(64);
+            volatile uint64_t *p = tarn_alloc_bytes(64);
             *p = 5;
             tarn_yield();
             CHECK_EQ(*p, 5);
@@ -475,7 +475,7 @@ static void *attach_at_once(void *vi)
     for (int k = 0; k < scaled(40); k++) {
         CHECK_ST(tarn_thread_attach(), TARN_OK);
         /* Only this frame knows of it. */
-        uint64_t *volatile p = tarn_alloc_bytes(64);
+        volatile uint64_t *volatile p = tarn_alloc_bytes(64);
         *p = i * 1000 + (uint64_t)k;
         if (k == 0 && atomic_fetch_add(&there, 1) == 15)
             event_set(&all_there);
@@ -671,7 +671,7 @@ static void host_destructor(void *v)
 {
     tarn_status st = tarn_thread_attach();
     if (st == TARN_OK) {
-        uint64_t *p = tarn_alloc_bytes(64);
+        volatile uint64_t *p = tarn_alloc_bytes(64);
         *p = 1;
         tarn_yield();
         atomic_fetch_add(&late_attaches, 1);
@@ -918,7 +918,7 @@ static void *stays_native(void *unused)
 static void *comes_back_later(void *unused)
 {
     CHECK_ST(tarn_thread_attach(), TARN_OK);
-    uint64_t *p = tarn_alloc_bytes(64);
+    volatile uint64_t *p = tarn_alloc_bytes(64);
     *p = 8;
     tarn_native_enter();
     event_set(&all_there);
