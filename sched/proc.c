@@ -629,6 +629,8 @@ void schedule(void)
 static void park_m(struct g *gp)
 {
     struct m *mp = getg()->m;
+    if (unlikely(mp->locks != 0))
+        blocked_with_m(gp, "blocks");
     casgstatus(gp, Grunning, Gwaiting);
     delay_point("park_m");
     dropg();
@@ -702,6 +704,8 @@ void injectglist(struct gqueue *q)
 static void goschedImpl(struct g *gp, bool preempted) __attribute__((noreturn));
 static void goschedImpl(struct g *gp, bool preempted)
 {
+    if (unlikely(getg()->m->locks != 0))
+        blocked_with_m(gp, "yields");
     casgstatus(gp, Grunning, Grunnable);
     dropg();
     if (preempted && atomic_load(&sched.gcwaiting)) {

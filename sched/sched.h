@@ -158,6 +158,7 @@ struct g {
     uint32_t lockedcount; /* tarn_lock_thread and callbacks under way */
     uint32_t userlocks;   /* of those, tarn_lock_thread */
     bool foreign;         /* an attached thread's: its stack is not ours */
+    bool worldstopped;    /* by tarn_world_stop */
     /* tarn_native_call: what to run, what it returned. */
     void *(*native_fn)(void *);
     void *native_arg;
@@ -392,6 +393,8 @@ ALWAYS_INLINE bool on_goroutine(void)
 }
 /* The usual opening of a public call. Sets the error text if it fails. */
 bool require_goroutine(const char *what);
+const char *not_goroutine_why(void);
+extern uint32_t tarn_forked;
 
 ALWAYS_INLINE struct m *acquirem(void)
 {
@@ -493,6 +496,8 @@ void startTheWorldWithSema(void);
 /* For goroutines: acquire worldsema, make the caller scannable, stop. */
 void stopTheWorld(void);
 void startTheWorld(void);
+/* Whoever has stopped the world tries to block, to end, ... */
+void blocked_with_m(struct g *gp, const char *what) __attribute__((noreturn));
 void worldsema_acquire(void); /* parks if needed */
 void worldsema_release(void);
 /* Runs fn on every P at a safe point, not all at once; worldsema held. */
