@@ -13,7 +13,7 @@
 #define G_STACKGUARD0 8
 #define G_M 16
 #define G_SYSCALLSP 24
-#define G_THROWSPLIT 32
+#define G_THROWSPLIT 33
 #define G_NATIVE_REGS 128
 #define M_G0 0
 #define M_CURG 8

@@ -20,7 +20,7 @@ _Static_assert(offsetof(struct g, sched_sp) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct g, stackguard0) == 8, "asm_amd64.S");
 _Static_assert(offsetof(struct g, m) == 16, "asm_amd64.S");
 _Static_assert(offsetof(struct g, syscallsp) == 24, "asm_amd64.S");
-_Static_assert(offsetof(struct g, throwsplit) == 32, "asm_amd64.S");
+_Static_assert(offsetof(struct g, throwsplit) == 33, "asm_amd64.S");
 _Static_assert(offsetof(struct g, native_regs) == 128, "asm_amd64.S");
 _Static_assert(offsetof(struct m, g0) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct m, curg) == 8, "asm_amd64.S");

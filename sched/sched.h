@@ -129,6 +129,7 @@ struct g {
      * the stack is scanned from here; 0 otherwise. With throwsplit the caller's
      * registers are in native_regs. */
     uintptr_t syscallsp;
+    bool wipe;       /* checkmark: clear what lies below before going on */
     bool throwsplit; /* a prologue check is a bug now: native code runs on this
                         stack */
 
@@ -189,6 +190,8 @@ struct timers {
 };
 
 #define RUNQ_SIZE 256
+/* Of an attached thread's stack: how much of what is unused checkmark clears. */
+#define STACK_WIPE ((uintptr_t)64 << 10)
 
 struct p {
     uint32_t id;
