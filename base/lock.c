@@ -181,7 +181,7 @@ static bool grab(struct mutex *m, uint32_t as)
                &m->key, &k, as, memory_order_acquire, memory_order_relaxed);
 }
 
-NOINLINE static void lock_slow(struct mutex *m)
+NOINLINE void lock_slow(struct mutex *m)
 {
     uint32_t as = 1; /* 2 once we have slept: invariant 1 */
     for (;;) {
@@ -202,15 +202,20 @@ NOINLINE static void lock_slow(struct mutex *m)
     }
 }
 
+#if TARN_CHECKS >= 2
 void lock(struct mutex *m)
 {
     rank_check(m);
-    uint32_t k = 0;
-    if (unlikely(!atomic_compare_exchange_strong_explicit(
-            &m->key, &k, 1, memory_order_acquire, memory_order_relaxed)))
-        lock_slow(m);
+    lock_unchecked(m);
     rank_push(m);
 }
+
+void unlock(struct mutex *m)
+{
+    rank_pop(m);
+    unlock_unchecked(m);
+}
+#endif
 
 bool trylock(struct mutex *m)
 {
@@ -223,19 +228,11 @@ bool trylock(struct mutex *m)
     return true;
 }
 
-COLD static void unlock_slow(struct mutex *m, uint32_t k)
+COLD void unlock_slow(struct mutex *m, uint32_t k)
 {
     if (k == 0)
         throw("unlock of a lock that is not held (%p)", (void *)m);
     futex_wake(&m->key, 1);
-}
-
-void unlock(struct mutex *m)
-{
-    rank_pop(m);
-    uint32_t k = atomic_exchange_explicit(&m->key, 0, memory_order_release);
-    if (unlikely(k != 1))
-        unlock_slow(m, k);
 }
 
 bool lock_held(const struct mutex *m)

@@ -47,9 +47,35 @@ struct mutex {
     }
 
 void mutex_init(struct mutex *m, enum lock_rank rank);
-void lock(struct mutex *m);
 bool trylock(struct mutex *m);
+void lock_slow(struct mutex *m); /* these four are what lock and unlock */
+void unlock_slow(struct mutex *m, uint32_t key); /* are made of */
+ALWAYS_INLINE void lock_unchecked(struct mutex *m)
+{
+    uint32_t k = 0;
+    if (unlikely(!atomic_compare_exchange_strong_explicit(
+            &m->key, &k, 1, memory_order_acquire, memory_order_relaxed)))
+        lock_slow(m);
+}
+ALWAYS_INLINE void unlock_unchecked(struct mutex *m)
+{
+    uint32_t k = atomic_exchange_explicit(&m->key, 0, memory_order_release);
+    if (unlikely(k != 1))
+        unlock_slow(m, k);
+}
+#if TARN_CHECKS >= 2
+void lock(struct mutex *m);
 void unlock(struct mutex *m);
+#else
+ALWAYS_INLINE void lock(struct mutex *m)
+{
+    lock_unchecked(m);
+}
+ALWAYS_INLINE void unlock(struct mutex *m)
+{
+    unlock_unchecked(m);
+}
+#endif
 bool lock_held(const struct mutex *m); /* by somebody: for assertions */
 /* Debug builds: forget or check ranks held by this thread. A lock that another
  * thread (or goroutine on another M) will release is handed over with these. */

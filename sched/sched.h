@@ -385,7 +385,19 @@ ALWAYS_INLINE uint32_t readgstatus(struct g *gp)
 {
     return atomic_load_explicit(&gp->atomicstatus, memory_order_acquire);
 }
-void casgstatus(struct g *gp, uint32_t from, uint32_t to);
+void check_edge(struct g *gp, uint32_t from, uint32_t to);
+void casgstatus_slow(struct g *gp, uint32_t from, uint32_t to);
+ALWAYS_INLINE void casgstatus(struct g *gp, uint32_t from, uint32_t to)
+{
+#if TARN_CHECKS >= 2
+    check_edge(gp, from, to);
+#endif
+    uint32_t old = from;
+    if (unlikely(!atomic_compare_exchange_strong_explicit(
+            &gp->atomicstatus, &old, to, memory_order_acq_rel,
+            memory_order_relaxed)))
+        casgstatus_slow(gp, from, to);
+}
 bool castogscanstatus(struct g *gp, uint32_t from, uint32_t to);
 void casfrom_Gscanstatus(struct g *gp, uint32_t from, uint32_t to);
 void casGToPreemptScan(struct g *gp, uint32_t from, uint32_t to);
