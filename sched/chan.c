@@ -248,9 +248,9 @@ tarn_status chan_recv_locked(struct hchan *c, void *elem, struct g **wake)
 
 static bool chanparkcommit(struct g *gp, void *lockp)
 {
-    atomic_store(&gp->activeStackChans, true);
+    atomic_store_explicit(&gp->activeStackChans, true, memory_order_relaxed);
     delay_point("chan: between activeStackChans and parkingOnChan");
-    atomic_store(&gp->parkingOnChan, false);
+    atomic_store_explicit(&gp->parkingOnChan, false, memory_order_release);
     unlock(lockp);
     return true;
 }
@@ -271,13 +271,13 @@ static NOINLINE bool chan_park(struct hchan *c, struct waitq *q, void *elem,
     gp->waiting = s;
     gp->param = NULL;
     waitq_enqueue(q, s);
-    atomic_store(&gp->parkingOnChan, true);
+    atomic_store_explicit(&gp->parkingOnChan, true, memory_order_relaxed);
     gopark(chanparkcommit, &c->lock, reason);
 
     ASSERT(gp->waiting == s && gp->param == s);
     gp->waiting = NULL;
     gp->param = NULL;
-    atomic_store(&gp->activeStackChans, false);
+    atomic_store_explicit(&gp->activeStackChans, false, memory_order_relaxed);
     bool success = s->success;
     s->g = NULL;
     s->c = NULL;

@@ -523,8 +523,9 @@ top:
     goto top;
 }
 
-static void execute(struct g *gp, bool inherit) __attribute__((noreturn));
-static void execute(struct g *gp, bool inherit)
+/* Up to schedule inlined into what mcall goes to, so that no call lies between
+ * there and gogo: see mcall. */
+__attribute__((noreturn)) ALWAYS_INLINE void execute(struct g *gp, bool inherit)
 {
     struct m *mp = getg()->m;
     struct p *pp = mp->p;
@@ -543,7 +544,7 @@ static void execute(struct g *gp, bool inherit)
     gogo(gp);
 }
 
-void schedule(void)
+__attribute__((noreturn)) ALWAYS_INLINE void schedule_inline(void)
 {
     struct m *mp = getg()->m;
     ASSERT(mp->locks == 0);
@@ -556,6 +557,11 @@ void schedule(void)
     if (wake)
         wakep();
     execute(gp, inherit);
+}
+
+void schedule(void)
+{
+    schedule_inline();
 }
 
 /* --- park and ready ---------------------------------------------------------- */
@@ -574,7 +580,7 @@ static void park_m(struct g *gp)
         casgstatus(gp, Gwaiting, Grunnable);
         execute(gp, true);
     }
-    schedule();
+    schedule_inline();
 }
 
 void gopark(bool (*unlockf)(struct g *, void *), void *lk,
@@ -633,8 +639,8 @@ void injectglist(struct gqueue *q)
         startm(NULL, false);
 }
 
-static void goschedImpl(struct g *gp, bool preempted) __attribute__((noreturn));
-static void goschedImpl(struct g *gp, bool preempted)
+__attribute__((noreturn)) ALWAYS_INLINE void goschedImpl(struct g *gp,
+                                                         bool preempted)
 {
     casgstatus(gp, Grunning, Grunnable);
     dropg();
@@ -648,7 +654,7 @@ static void goschedImpl(struct g *gp, bool preempted)
         unlock(&sched.lock);
         wakep();
     }
-    schedule();
+    schedule_inline();
 }
 
 void gosched_m(struct g *gp)
@@ -667,7 +673,7 @@ static void goyield_m(struct g *gp)
     casgstatus(gp, Grunning, Grunnable);
     dropg();
     runqput(pp, gp, false);
-    schedule();
+    schedule_inline();
 }
 
 void gosched(void)
@@ -687,7 +693,7 @@ void preemptPark(struct g *gp)
     __atomic_store_n(&gp->waitreason, WAIT_PREEMPTED, __ATOMIC_RELAXED);
     dropg();
     casfrom_Gscanstatus(gp, Gscan | Gpreempted, Gpreempted);
-    schedule();
+    schedule_inline();
 }
 
 void preempt_check_slow(void)

@@ -317,6 +317,10 @@ struct sched_hooks {
 };
 extern struct sched_hooks sched_hooks;
 
+/* Builds for sanitizers have other mcall, systemstack, gogo, mstart_call and
+ * mstart_return around those of the assembly (fiber.c). */
+#define TARN_FIBERS (TARN_ASAN || TARN_TSAN)
+
 /* --- assembly (asm_amd64.S) ------------------------------------------------ */
 
 ALWAYS_INLINE struct g *getg(void)
@@ -334,7 +338,16 @@ void mcall(void (*fn)(struct g *gp));
 /* Calls fn(arg) on g0 and returns; directly if already there. The goroutine's
  * stack is scannable meanwhile (sched_sp is set). */
 void systemstack(void (*fn)(void *arg), void *arg);
+#if TARN_FIBERS
 void gogo(struct g *gp) __attribute__((noreturn));
+#else
+/* By a jump: see mcall in asm_amd64.S. */
+__attribute__((noreturn)) ALWAYS_INLINE void gogo(struct g *gp)
+{
+    __asm__ volatile("jmp asm_gogo" : : "D"(gp) : "memory");
+    __builtin_unreachable();
+}
+#endif
 /* Runs fn on this stack with g0->sched_sp set to it, fn does not return;
  * mstart_return leaves it again. */
 void mstart_call(struct m *mp, void (*fn)(void));
@@ -349,9 +362,6 @@ struct start_pair goroutine_begin(void);
 
 /* --- sanitizers (fiber.c) ---------------------------------------------------- */
 
-/* Builds for them have other mcall, systemstack, gogo, mstart_call and
- * mstart_return around those of the assembly. */
-#define TARN_FIBERS (TARN_ASAN || TARN_TSAN)
 #if TARN_FIBERS
 void fiber_thread(struct m *mp); /* by the thread itself, before mstart_call */
 struct start_pair fiber_begin(struct start_pair body); /* goroutine_begin */
