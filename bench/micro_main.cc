@@ -122,6 +122,8 @@ class Reporter : public benchmark::BenchmarkReporter
             printf("iterations %lld\n", static_cast<long long>(r.iterations));
             printf("ns %.4f\n", r.real_accumulated_time * 1e9 /
                                     static_cast<double>(r.iterations));
+            printf("cpu %.4f\n", r.cpu_accumulated_time * 1e9 /
+                                     static_cast<double>(r.iterations));
             for (const auto &c : r.counters)
                 printf("%s %.1f\n", c.first.c_str(), double(c.second));
         }
@@ -230,7 +232,7 @@ double median(std::vector<double> v)
 
 /* Of one row, in its unit. */
 struct Summary {
-    std::vector<double> values, longest;
+    std::vector<double> values, cpu, longest;
     double value = micro::NONE, max = micro::NONE;
 };
 
@@ -241,6 +243,9 @@ Summary summarise(const micro::Row &row, const std::vector<Result> &rounds)
     for (const Result &r : rounds) {
         auto v = r.find(samples ? "p50" : "ns");
         auto m = r.find("max");
+        auto c = r.find("cpu");
+        if (c != r.end() && !samples)
+            s.cpu.push_back(c->second / per_unit(row.unit));
         if (v != r.end())
             s.values.push_back(v->second / per_unit(row.unit));
         if (m != r.end())
@@ -332,6 +337,8 @@ bool write_json(const std::string &path,
         write_number(f, "target_max", r.target_max);
         fputc(',', f);
         write_list(f, "values", s.values);
+        fputc(',', f);
+        write_list(f, "cpu", s.cpu);
         fputc(',', f);
         write_list(f, "maxima", s.longest);
         fputs("}\n", f);
