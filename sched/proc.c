@@ -393,7 +393,7 @@ top:
     }
     /* Now and then the global queue first: two Gs that ready each other
      * could keep the local one busy for ever. */
-    if (pp->schedtick % 61 == 0 && atomic_load(&sched.runqsize) > 0) {
+    if (atomic_load(&sched.runqsize) > 0 && pp->schedtick % 61 == 0) {
         lock(&sched.lock);
         gp = globrunqget(pp, 1);
         unlock(&sched.lock);
@@ -523,8 +523,8 @@ top:
     goto top;
 }
 
-/* Up to schedule inlined into what mcall goes to, so that no call lies between
- * there and gogo: see mcall. */
+/* This and schedule are inlined into what mcall goes to, so that no call lies
+ * between there and gogo: see mcall. */
 __attribute__((noreturn)) ALWAYS_INLINE void execute(struct g *gp, bool inherit)
 {
     struct m *mp = getg()->m;
@@ -544,7 +544,8 @@ __attribute__((noreturn)) ALWAYS_INLINE void execute(struct g *gp, bool inherit)
     gogo(gp);
 }
 
-__attribute__((noreturn)) ALWAYS_INLINE void schedule_inline(void)
+/* more: the caller made work that another P should know of. */
+__attribute__((noreturn)) ALWAYS_INLINE void schedule_inline(bool more)
 {
     struct m *mp = getg()->m;
     ASSERT(mp->locks == 0);
@@ -554,14 +555,16 @@ __attribute__((noreturn)) ALWAYS_INLINE void schedule_inline(void)
     struct g *gp = findRunnable(&inherit, &wake);
     if (mp->spinning)
         resetspinning();
-    if (wake)
+    /* Of what was put into the queue before, others can know by now: a G was
+     * taken, which takes a locked instruction. */
+    if (wake || more)
         wakep();
     execute(gp, inherit);
 }
 
 void schedule(void)
 {
-    schedule_inline();
+    schedule_inline(false);
 }
 
 /* --- park and ready ---------------------------------------------------------- */
@@ -580,7 +583,7 @@ static void park_m(struct g *gp)
         casgstatus(gp, Gwaiting, Grunnable);
         execute(gp, true);
     }
-    schedule_inline();
+    schedule_inline(false);
 }
 
 void gopark(bool (*unlockf)(struct g *, void *), void *lk,
@@ -639,22 +642,38 @@ void injectglist(struct gqueue *q)
         startm(NULL, false);
 }
 
+/* gp yields. While nobody waits in the global queue the end of this P's is as
+ * good a place, and costs no lock. If somebody does, it must go behind them: Gs
+ * that yield to each other here would keep them waiting. *wake: there is work
+ * for another P, which is to be woken once a G has been taken out of here. */
+ALWAYS_INLINE bool yield_locally(struct g *gp, bool *wake)
+{
+    struct p *pp = getg()->m->p;
+    if (atomic_load_explicit(&sched.runqsize, memory_order_relaxed) != 0)
+        return false;
+    *wake = nprocs > 1 && !runqempty(pp);
+    return runqputtail(pp, gp);
+}
+
 __attribute__((noreturn)) ALWAYS_INLINE void goschedImpl(struct g *gp,
                                                          bool preempted)
 {
+    bool wake = false;
     casgstatus(gp, Grunning, Grunnable);
     dropg();
     if (preempted && atomic_load(&sched.gcwaiting)) {
         /* It did nothing to deserve losing its place: it goes on where it was
          * when the world starts again. */
         runqput(getg()->m->p, gp, true);
+    } else if (!preempted && yield_locally(gp, &wake)) {
+        schedule_inline(wake);
     } else {
         lock(&sched.lock);
         globrunqput(gp);
         unlock(&sched.lock);
         wakep();
     }
-    schedule_inline();
+    schedule_inline(false);
 }
 
 void gosched_m(struct g *gp)
@@ -673,7 +692,7 @@ static void goyield_m(struct g *gp)
     casgstatus(gp, Grunning, Grunnable);
     dropg();
     runqput(pp, gp, false);
-    schedule_inline();
+    schedule_inline(false);
 }
 
 void gosched(void)
@@ -693,7 +712,7 @@ void preemptPark(struct g *gp)
     __atomic_store_n(&gp->waitreason, WAIT_PREEMPTED, __ATOMIC_RELAXED);
     dropg();
     casfrom_Gscanstatus(gp, Gscan | Gpreempted, Gpreempted);
-    schedule_inline();
+    schedule_inline(false);
 }
 
 void preempt_check_slow(void)

@@ -448,6 +448,7 @@ struct g *gqueue_pop(struct gqueue *q);
 void globrunqput(struct g *gp); /* sched.lock held */
 bool runqempty(struct p *pp);
 void runqput(struct p *pp, struct g *gp, bool next);
+bool runqputtail(struct p *pp, struct g *gp); /* false: it is full */
 struct g *runqget(struct p *pp, bool *inherit);
 struct g *runqsteal(struct p *pp, struct p *victim, bool steal_runnext);
 void allgadd(struct g *gp);
