@@ -217,14 +217,13 @@ static uint32_t runqgrab(struct p *victim, struct p *pp, uint32_t to,
             if (next == NULL)
                 return 0;
             /* A running victim is probably about to run it itself, within the
-             * few us of a channel hand-over: stealing would only bounce it. */
-            if (atomic_load(&victim->status) == Prunning) {
-                int64_t until = nanotime() + 3000;
-                do
-                    procyield(20);
-                while (nanotime() < until &&
-                       atomic_load(&victim->runnext) == next);
-            }
+             * us of a channel hand-over: stealing would only bounce it, and
+             * looking all the time takes the line from the victim each time.
+             * Counted as spinning we also keep others from being woken for
+             * nothing at each hand-over: so sleep, which takes what the kernel
+             * likes to add to 3 us (50 by default). */
+            if (atomic_load(&victim->status) == Prunning)
+                usleep_os(3);
             if (!atomic_compare_exchange_strong(&victim->runnext, &next, NULL))
                 continue;
             atomic_store_explicit(&pp->runq[to % RUNQ_SIZE], next,
