@@ -12,7 +12,11 @@
 #define G_SCHED_SP 0
 #define G_STACKGUARD0 8
 #define G_M 16
+#define G_SYSCALLSP 24
+#define G_THROWSPLIT 32
+#define G_NATIVE_REGS 128
 #define M_G0 0
+#define M_CURG 8
 
 #define GUARD_SLOT %fs:0x70
 
@@ -212,6 +216,64 @@ FUNC asm_mstart_return
 ENDFUNC asm_mstart_return
 WEAK_ALIAS mstart_return, asm_mstart_return
 
+/* void tarn_native_enter(void): what the caller's registers hold must be found
+ * while native code uses them. */
+        .globl  tarn_native_enter
+        .type   tarn_native_enter, @function
+        .p2align 4
+tarn_native_enter:
+        .cfi_startproc
+        movq    tarn_tls_g@gottpoff(%rip), %rdx
+        movq    %fs:(%rdx), %rdi
+        testq   %rdi, %rdi
+        jz      1f
+        movq    G_M(%rdi), %rcx
+        cmpq    M_G0(%rcx), %rdi
+        je      1f
+        movq    %rbx, G_NATIVE_REGS(%rdi)
+        movq    %rbp, G_NATIVE_REGS+8(%rdi)
+        movq    %r12, G_NATIVE_REGS+16(%rdi)
+        movq    %r13, G_NATIVE_REGS+24(%rdi)
+        movq    %r14, G_NATIVE_REGS+32(%rdi)
+        movq    %r15, G_NATIVE_REGS+40(%rdi)
+        leaq    8(%rsp), %rax
+        movq    %rax, G_SYSCALLSP(%rdi)
+        jmp     native_enter
+1:      jmp     native_enter_misuse
+ENDFUNC tarn_native_enter
+
+/* void call_on_goroutine(struct g *gp, void (*body)(void *), void *c): on g0, in
+ * a native call of gp. g0 goes on below our frames meanwhile, so that they
+ * survive whatever body does; body comes back on this thread, and perhaps on
+ * another stack. */
+FUNC asm_call_on_goroutine
+        PUSH_CALLEE_SAVED
+        .cfi_adjust_cfa_offset 48
+        movq    G_M(%rdi), %rax
+        movq    M_G0(%rax), %rax
+        pushq   G_SCHED_SP(%rax)
+        .cfi_adjust_cfa_offset 8
+        movq    %rsp, G_SCHED_SP(%rax)
+        movq    %rdi, %rbx
+        movq    %rsp, %rbp
+        movq    G_SCHED_SP(%rdi), %rsp
+        subq    $8, %rsp                /* seven words lie there: align */
+        movq    %rdx, %rdi
+        call    *%rsi
+        addq    $8, %rsp
+        movq    %rsp, G_SCHED_SP(%rbx)
+        movq    %rsp, G_SYSCALLSP(%rbx)
+        movq    $0, GUARD_SLOT
+        movq    %rbp, %rsp
+        movq    G_M(%rbx), %rax
+        movq    M_G0(%rax), %rax
+        popq    G_SCHED_SP(%rax)
+        .cfi_adjust_cfa_offset -8
+        POP_CALLEE_SAVED
+        ret
+ENDFUNC asm_call_on_goroutine
+WEAK_ALIAS call_on_goroutine, asm_call_on_goroutine
+
 /* The compiler's prologues come here when the stack pointer is below the guard
  * slot, just after the call of the function that wants to run:
  *
@@ -360,8 +422,21 @@ __morestack:
         vmovaps 448(%rsp), %zmm7
         jmp     .Lloaded
 .Lnot_goroutine:
-        /* g0 whose slot a late preemption request hit, or a foreign thread. */
-        movq    $0, GUARD_SLOT
+        /* g0 whose slot a late preemption request hit, a foreign thread; or a
+         * goroutine's stack in a native call, which must not get here. */
+        testq   %rax, %rax
+        jz      1f
+        movq    G_M(%rax), %rcx
+        movq    M_CURG(%rcx), %rdi
+        testq   %rdi, %rdi
+        jz      1f
+        cmpb    $0, G_THROWSPLIT(%rdi)
+        je      1f
+        movq    G_SCHED_SP(%rax), %rsp
+        xorl    %ebp, %ebp
+        call    native_morestack
+        ud2
+1:      movq    $0, GUARD_SLOT
 .Lloaded:
         leaq    -56(%rbp), %rsp
         popq    %r9

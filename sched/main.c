@@ -19,7 +19,11 @@ uint32_t tarn_scrub_registers __attribute__((visibility("hidden")));
 _Static_assert(offsetof(struct g, sched_sp) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct g, stackguard0) == 8, "asm_amd64.S");
 _Static_assert(offsetof(struct g, m) == 16, "asm_amd64.S");
+_Static_assert(offsetof(struct g, syscallsp) == 24, "asm_amd64.S");
+_Static_assert(offsetof(struct g, throwsplit) == 32, "asm_amd64.S");
+_Static_assert(offsetof(struct g, native_regs) == 128, "asm_amd64.S");
 _Static_assert(offsetof(struct m, g0) == 0, "asm_amd64.S");
+_Static_assert(offsetof(struct m, curg) == 8, "asm_amd64.S");
 
 #define THREAD_STACK ((size_t)1 << 20)
 #define SIGNAL_STACK ((size_t)64 << 10)
@@ -46,29 +50,48 @@ static _Atomic uintptr_t *guard_slot(void)
 }
 
 /* What only the thread itself can set up. */
-static void minit(struct m *mp)
+void minit(struct m *mp)
 {
     mp->procid = gettid_os();
     atomic_store(guard_slot(), 0);
-    atomic_store_explicit(&mp->tls_guard, guard_slot(), memory_order_relaxed);
+    atomic_store_explicit(&mp->tls_guard, guard_slot(), memory_order_release);
     setg(mp->g0);
 #if TARN_FIBERS
-    fiber_thread(mp);
+    if (mp->foreign == NULL)
+        fiber_thread(mp);
 #endif
     /* Handlers of the host program must not run on goroutine stacks: those
      * that ask for an alternate stack get one. */
     stack_t ss, old;
     if (sigaltstack(NULL, &old) == 0 && (old.ss_flags & SS_DISABLE)) {
         memset(&ss, 0, sizeof(ss));
-        ss.ss_sp = sys_alloc(SIGNAL_STACK);
+        if (mp->signal_stack == NULL)
+            mp->signal_stack = sys_alloc(SIGNAL_STACK);
+        ss.ss_sp = mp->signal_stack;
         ss.ss_size = SIGNAL_STACK;
-        if (ss.ss_sp != NULL)
-            sigaltstack(&ss, NULL);
+        mp->own_signal_stack = ss.ss_sp != NULL && sigaltstack(&ss, NULL) == 0;
+    }
+}
+
+/* The thread goes on without us, or ends. */
+void unminit(struct m *mp)
+{
+    lock_slot(mp);
+    atomic_store_explicit(&mp->tls_guard, NULL, memory_order_relaxed);
+    unlock_slot(mp);
+    setg(NULL);
+    atomic_store(guard_slot(), 0);
+    mp->procid = 0;
+    if (mp->own_signal_stack) {
+        stack_t off = {.ss_flags = SS_DISABLE};
+        sigaltstack(&off, NULL);
+        mp->own_signal_stack = false;
     }
 }
 
 void m_init(struct m *mp)
 {
+    bool known = mp->g0 != NULL; /* a thread that ended left it */
     mp->g0 = &mp->g0_storage;
     mp->g0->kind = STACK_SYSTEM;
     mp->g0->system = true;
@@ -81,6 +104,8 @@ void m_init(struct m *mp)
         mp->id + 1;
     if (mp->rand == 0)
         mp->rand = 1;
+    if (known)
+        return;
     struct m *head = atomic_load(&allm);
     do
         mp->alllink = head;
@@ -128,13 +153,43 @@ static void *mstart_thread(void *vmp)
     mp->nextp = NULL;
     acquirep(pp);
     mstart_call(mp, schedule);
+    /* From mexit. */
+    unminit(mp);
+    lock(&sched.lock);
+    mp->schedlink = sched.mfree;
+    sched.mfree = mp;
+    unlock(&sched.lock);
     return NULL;
+}
+
+/* On g0: ends this thread, which its goroutine had made its own. */
+void mexit(void)
+{
+    struct m *mp = getg()->m;
+    ASSERT(mp != &m0 && mp->foreign == NULL && mp->lockedg == NULL);
+    handoffp(releasep());
+    lock(&sched.lock);
+    sched.mnext--;
+    checkdead();
+    unlock(&sched.lock);
+    mstart_return(mp);
 }
 
 /* A new thread for pp. The caller has counted it in sched.mnext. */
 void newm(void (*fn)(void), struct p *pp)
 {
-    struct m *mp = sys_alloc_aligned(sizeof(*mp), CACHE_LINE);
+    lock(&sched.lock);
+    struct m *mp = sched.mfree;
+    if (mp != NULL)
+        sched.mfree = mp->schedlink;
+    uint64_t count = sched.mnext;
+    unlock(&sched.lock);
+    if (count > (uint64_t)options.maxthreads)
+        fatal("the limit of %lld threads is reached (option maxthreads): too "
+              "many goroutines block their threads",
+              (long long)options.maxthreads);
+    if (mp == NULL)
+        mp = sys_alloc_aligned(sizeof(*mp), CACHE_LINE);
     if (mp == NULL)
         throw("out of memory for a thread's structures");
     m_init(mp);
@@ -249,6 +304,7 @@ struct main_args {
 void main_exit_m(struct g *gp)
 {
     struct m *mp = getg()->m;
+    free_thread(gp);
     gdestroy(gp);
     struct p *pp = mp->p;
     mp->p = NULL;
@@ -266,6 +322,11 @@ void main_exit_m(struct g *gp)
             wake = true;
             break;
         }
+    }
+    if (m0.parked_locked > 0) {
+        m0.parked_locked--;
+        sched.nmidlelocked--;
+        wake = true;
     }
     if (sched.timer_sleeper == &m0) {
         sched.timer_sleeper = NULL;
@@ -327,7 +388,6 @@ tarn_status sched_run(tarn_fn fn, void *arg)
     lock(&sched.lock);
     sched.started = false;
     unlock(&sched.lock);
-    setg(NULL);
-    atomic_store(guard_slot(), 0);
+    unminit(&m0);
     return TARN_OK;
 }

@@ -60,10 +60,8 @@ struct p *pidleget(void)
         pp->link = NULL;
         atomic_fetch_sub(&sched.npidle, 1);
         /* Somebody will run: the monitor must watch again. */
-        if (unlikely(atomic_load(&sched.sysmonwait))) {
-            atomic_store(&sched.sysmonwait, false);
-            notewakeup(&sched.sysmonnote);
-        }
+        if (unlikely(atomic_load(&sched.sysmonwait)))
+            sysmon_wake();
     }
     return pp;
 }
@@ -112,6 +110,67 @@ static void leave_if_asked(struct m *mp)
         mp->exit_to_main = false;
         mstart_return(mp);
     }
+}
+
+/* Between two steps of which the first takes an M off the count of those that
+ * could make work and the second brings one back: without a deadlock being
+ * reported in between. */
+void incidlelocked(int32_t v)
+{
+    lock(&sched.lock);
+    sched.nmidlelocked += v;
+    if (v > 0)
+        checkdead();
+    unlock(&sched.lock);
+}
+
+/* This thread runs no goroutine but lockedg: hands its P on and sleeps until
+ * that one is runnable and whoever found it has given a P. */
+void stoplockedm(void)
+{
+    struct m *mp = getg()->m;
+    ASSERT(mp->lockedg != NULL && mp->lockedg->lockedm == mp);
+    ASSERT(mp->locks == 0);
+    if (mp->spinning) {
+        mp->spinning = false;
+        atomic_fetch_sub(&sched.nmspinning, 1);
+    }
+    if (mp->p != NULL)
+        handoffp(releasep());
+    lock(&sched.lock);
+    if (mp->exit_to_main) {
+        unlock(&sched.lock);
+        leave_if_asked(mp);
+    }
+    mp->parked_locked++;
+    sched.nmidlelocked++;
+    checkdead();
+    unlock(&sched.lock);
+    notesleep(&mp->park);
+    noteclear(&mp->park);
+    leave_if_asked(mp);
+    struct p *pp = mp->nextp;
+    mp->nextp = NULL;
+    acquirep(pp);
+    uint32_t s = readgstatus(mp->lockedg) & ~(uint32_t)Gscan;
+    if (s != Grunnable)
+        throw("stoplockedm: goroutine %llu is %s",
+              (unsigned long long)mp->lockedg->goid, gstatus_name(s));
+}
+
+/* gp is runnable and bound to another thread: that one gets our P. */
+void startlockedm(struct g *gp)
+{
+    struct m *mp = gp->lockedm;
+    ASSERT(mp != getg()->m && mp->nextp == NULL);
+    /* Before its P exists, so that it counts as running from here on. */
+    lock(&sched.lock);
+    mp->parked_locked--;
+    sched.nmidlelocked--;
+    unlock(&sched.lock);
+    mp->nextp = releasep();
+    notewakeup(&mp->park);
+    stopm();
 }
 
 /* Sleeps until somebody hands this M a P, and takes it. */
@@ -525,7 +584,8 @@ top:
 
 /* This and schedule are inlined into what mcall goes to, so that no call lies
  * between there and gogo: see mcall. */
-__attribute__((noreturn)) ALWAYS_INLINE void execute(struct g *gp, bool inherit)
+__attribute__((noreturn)) ALWAYS_INLINE void execute_inline(struct g *gp,
+                                                            bool inherit)
 {
     struct m *mp = getg()->m;
     struct p *pp = mp->p;
@@ -544,22 +604,35 @@ __attribute__((noreturn)) ALWAYS_INLINE void execute(struct g *gp, bool inherit)
     gogo(gp);
 }
 
+void execute(struct g *gp, bool inherit)
+{
+    execute_inline(gp, inherit);
+}
+
 /* more: the caller made work that another P should know of. */
 __attribute__((noreturn)) ALWAYS_INLINE void schedule_inline(bool more)
 {
     struct m *mp = getg()->m;
     ASSERT(mp->locks == 0);
     leave_if_asked(mp);
-    atomic_store_explicit(&mp->p->preempt, false, memory_order_relaxed);
-    bool inherit, wake;
-    struct g *gp = findRunnable(&inherit, &wake);
-    if (mp->spinning)
-        resetspinning();
-    /* Of what was put into the queue before, others can know by now: a G was
-     * taken, which takes a locked instruction. */
-    if (wake || more)
-        wakep();
-    execute(gp, inherit);
+    if (unlikely(mp->lockedg != NULL)) {
+        stoplockedm();
+        execute(mp->lockedg, false);
+    }
+    for (;;) {
+        atomic_store_explicit(&mp->p->preempt, false, memory_order_relaxed);
+        bool inherit, wake;
+        struct g *gp = findRunnable(&inherit, &wake);
+        if (mp->spinning)
+            resetspinning();
+        /* Of what was put into the queue before, others can know by now: a G
+         * was taken, which takes a locked instruction. */
+        if (wake || more)
+            wakep();
+        if (likely(gp->lockedm == NULL))
+            execute_inline(gp, inherit);
+        startlockedm(gp);
+    }
 }
 
 void schedule(void)

@@ -125,6 +125,13 @@ struct g {
     uintptr_t sched_sp;            /* saved stack pointer when not running */
     _Atomic uintptr_t stackguard0; /* stack.lo + guard, or a request */
     struct m *m;
+    /* In a native call (status Gsyscall, and until a P is held again behind it):
+     * the stack is scanned from here; 0 otherwise. With throwsplit the caller's
+     * registers are in native_regs. */
+    uintptr_t syscallsp;
+    bool throwsplit; /* a prologue check is a bug now: native code runs on this
+                        stack */
+
     struct stack stack;
     uintptr_t stackguard1; /* what stackguard0 is without a request */
     enum stack_kind kind;
@@ -137,17 +144,23 @@ struct g {
     _Atomic bool preemptShrink;
     _Atomic bool system; /* the runtime's own: not scanned, not counted */
     _Atomic bool gcscandone;
-    bool throwsplit; /* growing the stack now is a bug */
     bool dead_reported;
     _Atomic bool parkingOnChan, activeStackChans;
     _Atomic uint32_t selectDone;
     uint32_t waitreason;
-    int64_t waitsince;
     struct g *schedlink;   /* in a queue of Gs */
     struct sudog *waiting; /* sudogs this G waits on, in lock order */
     void *param;           /* waker to woken: the sudog that fired */
-    uintptr_t syscallsp;   /* != 0: in a native call; scan from here */
-    struct m *lockedm;
+    uintptr_t native_regs[6] CACHE_ALIGNED; /* rbx rbp r12 r13 r14 r15; its
+                                               offset is known to assembly */
+    int64_t waitsince;
+    struct m *lockedm;    /* runs on no other; written by itself only */
+    uint32_t lockedcount; /* tarn_lock_thread and callbacks under way */
+    uint32_t userlocks;   /* of those, tarn_lock_thread */
+    bool foreign;         /* an attached thread's: its stack is not ours */
+    /* tarn_native_call: what to run, what it returned. */
+    void *(*native_fn)(void *);
+    void *native_arg;
 
     tarn_fn fn;            /* entry, for reports */
     void *entry_arg;       /* root until the goroutine has started */
@@ -204,7 +217,10 @@ struct p {
 
     /* sysmon's own notes. */
     uint32_t sysmon_schedtick, sysmon_syscalltick;
-    int64_t sysmon_schedwhen, sysmon_syscallwhen;
+    int64_t sysmon_schedwhen; /* when to ask for the P */
+    int64_t sysmon_reissue;   /* and then after so long again */
+    int64_t sysmon_syscallwhen;
+    bool sysmon_insyscall;
 };
 
 struct m {
@@ -218,6 +234,8 @@ struct m {
     struct p *oldp;
     _Atomic uintptr_t *_Atomic tls_guard; /* this thread's %fs:0x70, 0 for g0 */
     int32_t locks;                        /* > 0: not preemptible */
+    _Atomic uint32_t slotlock; /* tls_guard goes with the thread, who writes it
+                                  from elsewhere holds this */
     bool spinning;
     bool exit_to_main; /* M0: leave schedule(), return from tarn_main */
     struct note park;
@@ -230,7 +248,12 @@ struct m {
     uint64_t rand;
     void (*mstartfn)(void);
     struct g *lockedg;
-    uintptr_t main_sp; /* M0: where tarn_main's frame continues */
+    int32_t parked_locked; /* 1: in stoplockedm, nobody has woken it; -1: it
+                                is woken before it slept; sched.lock */
+
+    struct foreign *foreign; /* thread.c: of a thread that we did not make */
+    void *signal_stack;
+    bool own_signal_stack; /* it is installed */
     struct g g0_storage;
 };
 
@@ -247,6 +270,7 @@ struct schedt {
     uint32_t nmidle;
     int32_t nmidlelocked;
     int32_t nmsys;
+    struct m *mfree;        /* whose threads have ended */
     _Atomic uint64_t mnext; /* Ms made or being made */
     struct p *pidle;
     _Atomic uint32_t npidle;
@@ -258,8 +282,11 @@ struct schedt {
     struct note stopnote;
     int64_t stop_began, stop_took;
 
-    _Atomic bool sysmonwait;
-    struct note sysmonnote;
+    _Atomic bool sysmonwait;   /* in deep sleep */
+    _Atomic bool sysmonlazy;   /* its naps are long: worth waking */
+    struct note sysmonnote;    /* ends either; set under sched.lock */
+    _Atomic bool foreign_seen; /* a thread attached once: whoever waits may be
+                                  woken by one that we do not know */
 
     void (*safePointFn)(struct p *);
     int32_t safePointWait;
@@ -389,6 +416,16 @@ ALWAYS_INLINE void releasem(struct m *mp)
     mp->locks--;
 }
 
+ALWAYS_INLINE void lock_slot(struct m *mp)
+{
+    while (atomic_exchange_explicit(&mp->slotlock, 1, memory_order_acquire))
+        procyield(10);
+}
+ALWAYS_INLINE void unlock_slot(struct m *mp)
+{
+    atomic_store_explicit(&mp->slotlock, 0, memory_order_release);
+}
+
 /* --- status (status.c) ------------------------------------------------------ */
 
 ALWAYS_INLINE uint32_t readgstatus(struct g *gp)
@@ -430,6 +467,7 @@ void ready(struct g *gp, bool next);
 /* From a thread without a P, or for many: onto the global queue. */
 void injectglist(struct gqueue *q);
 void schedule(void) __attribute__((noreturn));
+void execute(struct g *gp, bool inherit) __attribute__((noreturn));
 void gosched_m(struct g *gp) __attribute__((noreturn)); /* for mcall */
 void gopreempt_m(struct g *gp) __attribute__((noreturn));
 void preemptPark(struct g *gp) __attribute__((noreturn));
@@ -521,7 +559,45 @@ void timer_wake_sleeper(int64_t when); /* proc.c */
 /* For markroot: calls fn on every keep and arg of running timers. */
 void timers_each(struct p *pp, void (*fn)(const void *p, void *arg), void *arg);
 
-/* --- test instruments ------------------------------------------------------------ */
+/* --- native calls (syscall.c) ---------------------------------------------- */
+
+/* Grunning -> Gsyscall; gp->syscallsp is set. The P may be taken from then on.
+ * On the thread that runs gp, with g0 as its current g or on g0. */
+void entersyscall(struct g *gp);
+/* The same, and the P is handed on at once: the call is known to block. */
+void entersyscallblock(struct g *gp);
+/* Gsyscall -> Grunning, as gp and with a P; may park gp and come back on another
+ * thread. On gp's stack. A safe point. */
+void exitsyscall(struct g *gp);
+/* tarn_native_call by a goroutine, of a call that is known to block. */
+void *native_call_blocking(void *(*fn)(void *), void *arg);
+/* If the thread of pp is in a native call: keeps it there until resume_syscall,
+ * and returns it. */
+struct m *setBlockOnExitSyscall(struct p *pp);
+void resume_syscall(struct m *mp);
+/* Takes pp from such a thread: it is Pidle and the caller's. */
+void takeP(struct p *pp, struct m *mp);
+/* For a stop of the world, sched.lock held: takes every P whose thread is in a
+ * native call. */
+void stop_syscalls(void);
+
+/* --- threads bound to goroutines (proc.c, thread.c) ------------------------- */
+
+void stoplockedm(void); /* returns with a P: lockedg is to run */
+void startlockedm(struct g *gp);
+void lockOSThread(struct g *gp);
+void unlockOSThread(struct g *gp);
+void incidlelocked(int32_t v);
+void sysmon_wake(void);         /* sched.lock held */
+bool free_thread(struct g *gp); /* gp ends: its M may run others */
+void mexit(void) __attribute__((noreturn));
+void minit(struct m *mp);
+void unminit(struct m *mp);
+#if TARN_FIBERS
+void fiber_foreign(struct m *mp, struct g *gp);
+#endif
+
+/* --- test instruments --------------------------------------------------------- */
 
 /* Random delay at a named protocol step when option delays is set. */
 void delay_point_slow(const char *name);

@@ -82,6 +82,7 @@ static void list_lock(struct sudog *s)
  * before its channel is unlocked. */
 static void list_unlock(struct sudog *s)
 {
+    ASSERT(s != NULL);
     struct hchan *first = s->c, *last = first;
     for (; s != NULL; s = s->waitlink) {
         if (s->c != last)
@@ -333,8 +334,9 @@ int tarn_select(struct tarn_select_case *cases, size_t n, bool has_default)
         return -2;
     if (live == 0 && has_default)
         return -1;
-    while (live == 0)
-        gopark(never_wakes, NULL, WAIT_SELECT_NO_CASES);
+    if (live == 0)
+        for (;;)
+            gopark(never_wakes, NULL, WAIT_SELECT_NO_CASES);
     if (n == 1)
         return select_one(cases, !has_default);
 

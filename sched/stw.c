@@ -34,6 +34,9 @@ bool preemptone(struct p *pp)
     struct g *gp = atomic_load_explicit(&mp->curg, memory_order_acquire);
     if (gp == NULL || gp == mp->g0)
         return false;
+    /* In a native call it has stopped already, as far as it can. */
+    if ((readgstatus(gp) & ~(uint32_t)Gscan) == Gsyscall)
+        return false;
     if (unlikely(options.droppreempt != 0)) {
         struct m *me = getg()->m;
         if (rand_below(&me->rand, 100) < (uint32_t)options.droppreempt)
@@ -45,9 +48,13 @@ bool preemptone(struct p *pp)
      * costs the running code nothing until it is there. */
     atomic_store_explicit(&gp->stackguard0, STACK_PREEMPT,
                           memory_order_relaxed);
-    atomic_store_explicit(
-        atomic_load_explicit(&mp->tls_guard, memory_order_relaxed),
-        STACK_PREEMPT, memory_order_release);
+    /* The thread may be one that detaches or ends. */
+    lock_slot(mp);
+    _Atomic uintptr_t *slot =
+        atomic_load_explicit(&mp->tls_guard, memory_order_relaxed);
+    if (slot != NULL)
+        atomic_store_explicit(slot, STACK_PREEMPT, memory_order_release);
+    unlock_slot(mp);
     atomic_store_explicit(&pp->preempt, true, memory_order_relaxed);
     return true;
 }
@@ -76,6 +83,7 @@ void stopTheWorldWithSema(void)
     ASSERT(atomic_load(&mp->p->status) == Prunning);
     atomic_store(&mp->p->status, Pgcstop);
     sched.stopwait--;
+    stop_syscalls();
     for (struct p *pp; (pp = pidleget()) != NULL;) {
         atomic_store(&pp->status, Pgcstop);
         sched.stopwait--;
@@ -85,6 +93,10 @@ void stopTheWorldWithSema(void)
     while (wait) {
         if (notetsleep(&sched.stopnote, REISSUE_NS))
             break;
+        /* Also for those that went into a native call without seeing us. */
+        lock(&sched.lock);
+        stop_syscalls();
+        unlock(&sched.lock);
         preemptall();
     }
     sched.stop_began = began;
@@ -116,10 +128,8 @@ void startTheWorldWithSema(void)
             runnable = pp;
         }
     }
-    if (atomic_load(&sched.sysmonwait)) {
-        atomic_store(&sched.sysmonwait, false);
-        notewakeup(&sched.sysmonnote);
-    }
+    if (atomic_load(&sched.sysmonwait))
+        sysmon_wake();
     unlock(&sched.lock);
     int64_t took = nanotime() - sched.stop_began;
     while (runnable != NULL) {
@@ -188,8 +198,35 @@ void startTheWorld(void)
     worldsema_release();
 }
 
-/* fn runs once for every P, on the thread that has it or, for an idle one, on
- * this. The flag of a P is consumed wherever a P stops running goroutines. */
+/* Runs it for those Ps whose threads are in native calls, and keeps them there
+ * meanwhile. */
+static void safe_point_syscalls(void (*fn)(struct p *))
+{
+    for (uint32_t i = 0; i < nprocs; i++) {
+        struct p *pp = allp[i];
+        if (atomic_load(&pp->runSafePointFn) == 0)
+            continue;
+        struct m *mp = setBlockOnExitSyscall(pp);
+        if (mp == NULL)
+            continue;
+        uint32_t one = 1;
+        bool mine =
+            atomic_compare_exchange_strong(&pp->runSafePointFn, &one, 0);
+        if (mine)
+            fn(pp);
+        resume_syscall(mp);
+        if (!mine)
+            continue;
+        lock(&sched.lock);
+        if (--sched.safePointWait == 0)
+            notewakeup(&sched.safePointNote);
+        unlock(&sched.lock);
+    }
+}
+
+/* fn runs once for every P, on the thread that has it or, for an idle one or one
+ * in a native call, on this. The flag of a P is consumed wherever a P stops
+ * running goroutines. */
 void forEachP(void (*fn)(struct p *))
 {
     struct m *mp = acquirem();
@@ -215,6 +252,7 @@ void forEachP(void (*fn)(struct p *))
     unlock(&sched.lock);
     fn(mine);
     while (wait) {
+        safe_point_syscalls(fn);
         if (notetsleep(&sched.safePointNote, REISSUE_NS))
             break;
         preemptall();

@@ -418,11 +418,9 @@ void tarn_waitgroup_wait(tarn_waitgroup *w)
     if (__atomic_load_n(&w->count, __ATOMIC_RELAXED) != 0)
         self = new_waiter(); /* not under the spin lock */
     q_lock(&w->q);
-    if (__atomic_load_n(&w->count, __ATOMIC_ACQUIRE) == 0) {
-        q_unlock(&w->q);
-    } else if (self == NULL) {
-        /* It became positive since we looked, by an add that nothing orders
-         * with this wait: zero was a good answer. */
+    /* Without a waiter: if it became positive since we looked, that was by an
+     * add that nothing orders with this wait, and zero was a good answer. */
+    if (self == NULL || __atomic_load_n(&w->count, __ATOMIC_ACQUIRE) == 0) {
         q_unlock(&w->q);
     } else {
         q_push(&w->q, self);

@@ -73,7 +73,7 @@ void adjust_words(uintptr_t from, uintptr_t to, uintptr_t lo, uintptr_t hi,
 
 bool copystack(struct g *gp, size_t newsize)
 {
-    ASSERT(gp->kind == STACK_COPYING && gp->syscallsp == 0);
+    ASSERT(gp->kind == STACK_COPYING && gp->syscallsp == 0 && !gp->foreign);
     struct stack old = gp->stack;
     size_t used = old.hi - gp->sched_sp;
     ASSERT(used < newsize);
@@ -192,7 +192,7 @@ static void stack_goexit(struct g *gp)
 {
     alloca_free_all(gp);
     /* The next G on this stack must not find words of this one's frames. */
-    if (options.checkmark) {
+    if (options.checkmark && !gp->foreign) {
         gp->sched_sp = gp->stack.hi;
         stack_clear_unused(gp);
     }

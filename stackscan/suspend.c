@@ -96,8 +96,12 @@ void scanstack(struct g *gp,
     alloca_prune(gp, sp);
     range(sp, gp->stack.hi, arg);
     alloca_each(gp, range, arg);
-    void *entry = __atomic_load_n(&gp->entry_arg, __ATOMIC_RELAXED);
-    range((uintptr_t)&entry, (uintptr_t)(&entry + 1), arg);
+    void *also[2] = {__atomic_load_n(&gp->entry_arg, __ATOMIC_RELAXED),
+                     __atomic_load_n(&gp->native_arg, __ATOMIC_RELAXED)};
+    range((uintptr_t)also, (uintptr_t)(also + 2), arg);
+    if (gp->throwsplit)
+        range((uintptr_t)gp->native_regs, (uintptr_t)(gp->native_regs + 6),
+              arg);
     /* The caller of a blocked operation may have nothing left that points to
      * what the operation will still use. */
     for (struct sudog *s = gp->waiting; s != NULL; s = s->waitlink) {
@@ -109,6 +113,9 @@ void scanstack(struct g *gp,
 void stack_clear_unused(struct g *gp)
 {
     uintptr_t sp = gp->sched_sp, lo = gp->stack.lo;
+    /* Native code may be running there. */
+    if (gp->syscallsp != 0 || gp->foreign)
+        return;
     if (gp->kind == STACK_FIXED) {
         uintptr_t page = ALIGN_DOWN(sp, (uintptr_t)OS_PAGE);
         if (page > lo)
@@ -122,7 +129,8 @@ void stack_clear_unused(struct g *gp)
 
 void stack_release_unused(struct g *gp)
 {
-    if (gp->kind != STACK_FIXED || gp->sched_sp - gp->stack.lo <= KEEP_BELOW_SP)
+    if (gp->kind != STACK_FIXED || gp->syscallsp != 0 || gp->foreign ||
+        gp->sched_sp - gp->stack.lo <= KEEP_BELOW_SP)
         return;
     uintptr_t end =
         ALIGN_DOWN(gp->sched_sp - KEEP_BELOW_SP, (uintptr_t)OS_PAGE);

@@ -16,6 +16,8 @@
 #define TARN_OPTIONS_TABLE(X)                                                  \
     X(maxprocs, COUNT, 0, 0, 1024,                                             \
       "Ps: goroutines that run at once; 0 = one for each usable CPU")          \
+    X(maxthreads, COUNT, 10000, 4, 1000000,                                    \
+      "threads of the runtime, with attached ones; more end the process")      \
     X(gcpercent, COUNT, 100, 10, 100000,                                       \
       "heap growth, in percent of live, that starts a collection")             \
     X(gcoff, BOOL, 0, 0, 1, "collect only when tarn_gc asks for it")           \
