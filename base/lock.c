@@ -4,6 +4,8 @@
  *  1. key is 2 whenever a thread may be asleep on the lock: a sleeper puts 2
  *     there itself before it sleeps, and takes the lock with 2 when it wakes
  *     because others may still be asleep. So unlock may skip the futex at 1.
+ *     unlock_brief may break this for a lock of rank CHAN, whose sleepers wake
+ *     by themselves.
  *  2. (TARN_CHECKS >= 2) A thread's list of held locks is strictly increasing
  *     in rank, or in address among CHAN or among WAITQ locks; comparing a new
  *     lock with the last of the list is therefore comparing it with all.
@@ -198,7 +200,7 @@ NOINLINE void lock_slow(struct mutex *m)
         if (atomic_exchange_explicit(&m->key, 2, memory_order_acquire) == 0)
             return;
         as = 2;
-        futex_wait(&m->key, 2, -1);
+        futex_wait(&m->key, 2, m->rank == RANK_CHAN ? LOCK_NAP_NS : -1);
     }
 }
 
@@ -214,6 +216,13 @@ void unlock(struct mutex *m)
 {
     rank_pop(m);
     unlock_unchecked(m);
+}
+
+void unlock_brief(struct mutex *m)
+{
+    DASSERT(m->rank == RANK_CHAN);
+    rank_pop(m);
+    unlock_brief_unchecked(m);
 }
 #endif
 

@@ -251,7 +251,7 @@ static bool chanparkcommit(struct g *gp, void *lockp)
     atomic_store_explicit(&gp->activeStackChans, true, memory_order_relaxed);
     delay_point("chan: between activeStackChans and parkingOnChan");
     atomic_store_explicit(&gp->parkingOnChan, false, memory_order_release);
-    unlock(lockp);
+    unlock_brief(lockp);
     return true;
 }
 
@@ -304,7 +304,7 @@ tarn_status chansend(struct hchan *c, const void *elem, bool block)
         return chan_park(c, &c->sendq, (void *)(uintptr_t)elem, WAIT_CHAN_SEND)
                    ? TARN_OK
                    : TARN_ECLOSED;
-    unlock(&c->lock);
+    unlock_brief(&c->lock);
     if (wake != NULL)
         goready(wake);
     return st;
@@ -329,7 +329,7 @@ tarn_status chanrecv(struct hchan *c, void *elem, bool block)
     if (st == TARN_EAGAIN && block)
         return chan_park(c, &c->recvq, elem, WAIT_CHAN_RECV) ? TARN_OK
                                                              : TARN_ECLOSED;
-    unlock(&c->lock);
+    unlock_brief(&c->lock);
     if (wake != NULL)
         goready(wake);
     return st;
@@ -342,7 +342,7 @@ static tarn_status closechan(struct hchan *c)
 
     lock(&c->lock);
     if (is_closed(c)) {
-        unlock(&c->lock);
+        unlock_brief(&c->lock);
         return TARN_ECLOSED;
     }
     atomic_store_explicit(&c->closed, 1, memory_order_release);
@@ -355,7 +355,7 @@ static tarn_status closechan(struct hchan *c)
     }
     while ((s = waitq_dequeue(&c->sendq)) != NULL)
         gqueue_push(&woken, fire(s, false));
-    unlock(&c->lock);
+    unlock_brief(&c->lock);
 
     struct g *gp;
     while ((gp = gqueue_pop(&woken)) != NULL)

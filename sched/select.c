@@ -41,7 +41,7 @@ static void unlock_chan(struct hchan *c, bool first)
 {
     if (!first)
         lock_rank_acquired(&c->lock);
-    unlock(&c->lock);
+    unlock_brief(&c->lock);
 }
 
 static void sellock(const struct selection *sel)
