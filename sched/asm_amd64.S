@@ -121,8 +121,12 @@ FUNC asm_mcall
         movq    %rax, %rdi
         xorl    %ebp, %ebp
         .cfi_undefined rip
-        call    *%rdx
-        ud2
+        /* Not a call: fn does not return, and the processor predicts where ret
+         * goes from the calls before it. As things are, the top of its stack
+         * is our caller, which is where the goroutine that goes on next, if it
+         * parked in the same place, returns to from gogo. */
+        pushq   $0
+        jmp     *%rdx
 ENDFUNC asm_mcall
 WEAK_ALIAS mcall, asm_mcall
 

@@ -452,7 +452,7 @@ top:
     }
     /* Now and then the global queue first: two Gs that ready each other
      * could keep the local one busy for ever. */
-    if (pp->schedtick % 61 == 0 && atomic_load(&sched.runqsize) > 0) {
+    if (atomic_load(&sched.runqsize) > 0 && pp->schedtick % 61 == 0) {
         lock(&sched.lock);
         gp = globrunqget(pp, 1);
         unlock(&sched.lock);
@@ -582,7 +582,10 @@ top:
     goto top;
 }
 
-void execute(struct g *gp, bool inherit)
+/* This and schedule are inlined into what mcall goes to, so that no call lies
+ * between there and gogo: see mcall. */
+__attribute__((noreturn)) ALWAYS_INLINE void execute_inline(struct g *gp,
+                                                            bool inherit)
 {
     struct m *mp = getg()->m;
     struct p *pp = mp->p;
@@ -601,7 +604,13 @@ void execute(struct g *gp, bool inherit)
     gogo(gp);
 }
 
-void schedule(void)
+void execute(struct g *gp, bool inherit)
+{
+    execute_inline(gp, inherit);
+}
+
+/* more: the caller made work that another P should know of. */
+__attribute__((noreturn)) ALWAYS_INLINE void schedule_inline(bool more)
 {
     struct m *mp = getg()->m;
     ASSERT(mp->locks == 0);
@@ -616,12 +625,19 @@ void schedule(void)
         struct g *gp = findRunnable(&inherit, &wake);
         if (mp->spinning)
             resetspinning();
-        if (wake)
+        /* Of what was put into the queue before, others can know by now: a G
+         * was taken, which takes a locked instruction. */
+        if (wake || more)
             wakep();
         if (likely(gp->lockedm == NULL))
-            execute(gp, inherit);
+            execute_inline(gp, inherit);
         startlockedm(gp);
     }
+}
+
+void schedule(void)
+{
+    schedule_inline(false);
 }
 
 /* --- park and ready ---------------------------------------------------------- */
@@ -642,7 +658,7 @@ static void park_m(struct g *gp)
         casgstatus(gp, Gwaiting, Grunnable);
         execute(gp, true);
     }
-    schedule();
+    schedule_inline(false);
 }
 
 void gopark(bool (*unlockf)(struct g *, void *), void *lk,
@@ -701,9 +717,23 @@ void injectglist(struct gqueue *q)
         startm(NULL, false);
 }
 
-static void goschedImpl(struct g *gp, bool preempted) __attribute__((noreturn));
-static void goschedImpl(struct g *gp, bool preempted)
+/* gp yields. While nobody waits in the global queue the end of this P's is as
+ * good a place, and costs no lock. If somebody does, it must go behind them: Gs
+ * that yield to each other here would keep them waiting. *wake: there is work
+ * for another P, which is to be woken once a G has been taken out of here. */
+ALWAYS_INLINE bool yield_locally(struct g *gp, bool *wake)
 {
+    struct p *pp = getg()->m->p;
+    if (atomic_load_explicit(&sched.runqsize, memory_order_relaxed) != 0)
+        return false;
+    *wake = nprocs > 1 && !runqempty(pp);
+    return runqputtail(pp, gp);
+}
+
+__attribute__((noreturn)) ALWAYS_INLINE void goschedImpl(struct g *gp,
+                                                         bool preempted)
+{
+    bool wake = false;
     if (unlikely(getg()->m->locks != 0))
         blocked_with_m(gp, "yields");
     casgstatus(gp, Grunning, Grunnable);
@@ -712,13 +742,15 @@ static void goschedImpl(struct g *gp, bool preempted)
         /* It did nothing to deserve losing its place: it goes on where it was
          * when the world starts again. */
         runqput(getg()->m->p, gp, true);
+    } else if (!preempted && yield_locally(gp, &wake)) {
+        schedule_inline(wake);
     } else {
         lock(&sched.lock);
         globrunqput(gp);
         unlock(&sched.lock);
         wakep();
     }
-    schedule();
+    schedule_inline(false);
 }
 
 void gosched_m(struct g *gp)
@@ -737,7 +769,7 @@ static void goyield_m(struct g *gp)
     casgstatus(gp, Grunning, Grunnable);
     dropg();
     runqput(pp, gp, false);
-    schedule();
+    schedule_inline(false);
 }
 
 void gosched(void)
@@ -757,7 +789,7 @@ void preemptPark(struct g *gp)
     __atomic_store_n(&gp->waitreason, WAIT_PREEMPTED, __ATOMIC_RELAXED);
     dropg();
     casfrom_Gscanstatus(gp, Gscan | Gpreempted, Gpreempted);
-    schedule();
+    schedule_inline(false);
 }
 
 void preempt_check_slow(void)

@@ -348,6 +348,10 @@ struct sched_hooks {
 };
 extern struct sched_hooks sched_hooks;
 
+/* Builds for sanitizers have other mcall, systemstack, gogo, mstart_call and
+ * mstart_return around those of the assembly (fiber.c). */
+#define TARN_FIBERS (TARN_ASAN || TARN_TSAN)
+
 /* --- assembly (asm_amd64.S) ------------------------------------------------ */
 
 ALWAYS_INLINE struct g *getg(void)
@@ -365,7 +369,16 @@ void mcall(void (*fn)(struct g *gp));
 /* Calls fn(arg) on g0 and returns; directly if already there. The goroutine's
  * stack is scannable meanwhile (sched_sp is set). */
 void systemstack(void (*fn)(void *arg), void *arg);
+#if TARN_FIBERS
 void gogo(struct g *gp) __attribute__((noreturn));
+#else
+/* By a jump: see mcall in asm_amd64.S. */
+__attribute__((noreturn)) ALWAYS_INLINE void gogo(struct g *gp)
+{
+    __asm__ volatile("jmp asm_gogo" : : "D"(gp) : "memory");
+    __builtin_unreachable();
+}
+#endif
 /* Runs fn on this stack with g0->sched_sp set to it, fn does not return;
  * mstart_return leaves it again. */
 void mstart_call(struct m *mp, void (*fn)(void));
@@ -380,9 +393,6 @@ struct start_pair goroutine_begin(void);
 
 /* --- sanitizers (fiber.c) ---------------------------------------------------- */
 
-/* Builds for them have other mcall, systemstack, gogo, mstart_call and
- * mstart_return around those of the assembly. */
-#define TARN_FIBERS (TARN_ASAN || TARN_TSAN)
 #if TARN_FIBERS
 void fiber_thread(struct m *mp); /* by the thread itself, before mstart_call */
 struct start_pair fiber_begin(struct start_pair body); /* goroutine_begin */
@@ -428,7 +438,19 @@ ALWAYS_INLINE uint32_t readgstatus(struct g *gp)
 {
     return atomic_load_explicit(&gp->atomicstatus, memory_order_acquire);
 }
-void casgstatus(struct g *gp, uint32_t from, uint32_t to);
+void check_edge(struct g *gp, uint32_t from, uint32_t to);
+void casgstatus_slow(struct g *gp, uint32_t from, uint32_t to);
+ALWAYS_INLINE void casgstatus(struct g *gp, uint32_t from, uint32_t to)
+{
+#if TARN_CHECKS >= 2
+    check_edge(gp, from, to);
+#endif
+    uint32_t old = from;
+    if (unlikely(!atomic_compare_exchange_strong_explicit(
+            &gp->atomicstatus, &old, to, memory_order_acq_rel,
+            memory_order_relaxed)))
+        casgstatus_slow(gp, from, to);
+}
 bool castogscanstatus(struct g *gp, uint32_t from, uint32_t to);
 void casfrom_Gscanstatus(struct g *gp, uint32_t from, uint32_t to);
 void casGToPreemptScan(struct g *gp, uint32_t from, uint32_t to);
@@ -470,6 +492,7 @@ struct g *gqueue_pop(struct gqueue *q);
 void globrunqput(struct g *gp); /* sched.lock held */
 bool runqempty(struct p *pp);
 void runqput(struct p *pp, struct g *gp, bool next);
+bool runqputtail(struct p *pp, struct g *gp); /* false: it is full */
 struct g *runqget(struct p *pp, bool *inherit);
 struct g *runqsteal(struct p *pp, struct p *victim, bool steal_runnext);
 void allgadd(struct g *gp);
