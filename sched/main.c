@@ -19,7 +19,12 @@ uint32_t tarn_scrub_registers __attribute__((visibility("hidden")));
 _Static_assert(offsetof(struct g, sched_sp) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct g, stackguard0) == 8, "asm_amd64.S");
 _Static_assert(offsetof(struct g, m) == 16, "asm_amd64.S");
+_Static_assert(offsetof(struct g, xregs) == 24, "asm_amd64.S");
+_Static_assert(offsetof(struct g, asyncSafePoint) == 32, "asm_amd64.S");
 _Static_assert(offsetof(struct m, g0) == 0, "asm_amd64.S");
+_Static_assert(offsetof(struct m, xspare) == 16, "asm_amd64.S");
+_Static_assert(offsetof(struct m, mxcsr) == 24, "asm_amd64.S");
+_Static_assert(offsetof(struct m, fpucw) == 28, "asm_amd64.S");
 
 #define THREAD_STACK ((size_t)1 << 20)
 #define SIGNAL_STACK ((size_t)64 << 10)
@@ -48,7 +53,6 @@ static _Atomic uintptr_t *guard_slot(void)
 /* What only the thread itself can set up. */
 static void minit(struct m *mp)
 {
-    mp->procid = gettid_os();
     atomic_store(guard_slot(), 0);
     atomic_store_explicit(&mp->tls_guard, guard_slot(), memory_order_relaxed);
     setg(mp->g0);
@@ -65,6 +69,8 @@ static void minit(struct m *mp)
         if (ss.ss_sp != NULL)
             sigaltstack(&ss, NULL);
     }
+    minit_preempt(mp);
+    minit_signals(mp);
 }
 
 void m_init(struct m *mp)
@@ -81,6 +87,7 @@ void m_init(struct m *mp)
         mp->id + 1;
     if (mp->rand == 0)
         mp->rand = 1;
+    mp->sigrand = mp->rand;
     struct m *head = atomic_load(&allm);
     do
         mp->alllink = head;
@@ -217,6 +224,8 @@ tarn_status sched_init(uint32_t procs)
     tarn_scrub_registers = options.checkmark != 0;
     if (!procs_init(procs))
         return TARN_ENOMEM;
+    preempt_init();
+    initsig();
     m_init(&m0);
     sched.mnext = 1;
     struct m *sm = sys_alloc_aligned(sizeof(*sm), CACHE_LINE);
@@ -327,6 +336,7 @@ tarn_status sched_run(tarn_fn fn, void *arg)
     lock(&sched.lock);
     sched.started = false;
     unlock(&sched.lock);
+    unminit_signals(&m0);
     setg(NULL);
     atomic_store(guard_slot(), 0);
     return TARN_OK;

@@ -75,9 +75,12 @@ void *sysmon_thread(void *vmp)
         if (next != 0 && next < now - 1000000 &&
             atomic_load(&sched.npidle) != 0 && !atomic_load(&sched.gcwaiting))
             startm(NULL, false);
-        if (retake(now) != 0)
+        if (retake(now) != 0) {
             idle = 0;
-        else
+            /* What runs long may run in a library just loaded. */
+            if (sched_hooks.text_refresh)
+                sched_hooks.text_refresh();
+        } else
             idle++;
     }
     return NULL;

@@ -8,6 +8,7 @@
 #include "tarn/gc.h"
 #include "tarn/heap.h"
 #include "tarn/options.h"
+#include "tarn/preempt.h"
 #include "tarn/sched.h"
 #include "tarn/sync.h"
 
