@@ -71,6 +71,8 @@ tarn_status tarn_main(const struct tarn_options *opts, tarn_fn fn, void *arg)
     }
     struct tarn_options o;
     tarn_status st = options_load(opts, &o);
+    if (st == TARN_OK)
+        st = preempt_check_options(&o);
     if (st == TARN_OK && broken) {
         set_error("tarn_main: an earlier start failed half-way");
         st = TARN_ESTATE;

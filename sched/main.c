@@ -19,11 +19,16 @@ uint32_t tarn_scrub_registers __attribute__((visibility("hidden")));
 _Static_assert(offsetof(struct g, sched_sp) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct g, stackguard0) == 8, "asm_amd64.S");
 _Static_assert(offsetof(struct g, m) == 16, "asm_amd64.S");
-_Static_assert(offsetof(struct g, syscallsp) == 24, "asm_amd64.S");
-_Static_assert(offsetof(struct g, throwsplit) == 33, "asm_amd64.S");
+_Static_assert(offsetof(struct g, xregs) == 24, "asm_amd64.S");
+_Static_assert(offsetof(struct g, asyncSafePoint) == 32, "asm_amd64.S");
+_Static_assert(offsetof(struct g, throwsplit) == 34, "asm_amd64.S");
+_Static_assert(offsetof(struct g, syscallsp) == 40, "asm_amd64.S");
 _Static_assert(offsetof(struct g, native_regs) == 128, "asm_amd64.S");
 _Static_assert(offsetof(struct m, g0) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct m, curg) == 8, "asm_amd64.S");
+_Static_assert(offsetof(struct m, xspare) == 16, "asm_amd64.S");
+_Static_assert(offsetof(struct m, mxcsr) == 24, "asm_amd64.S");
+_Static_assert(offsetof(struct m, fpucw) == 28, "asm_amd64.S");
 
 /* Not 0: this process is a child of one in which the runtime was started. */
 uint32_t tarn_forked __attribute__((visibility("hidden")));
@@ -96,7 +101,6 @@ void forked_morestack(void)
 /* What only the thread itself can set up. */
 void minit(struct m *mp)
 {
-    mp->procid = gettid_os();
     atomic_store(guard_slot(), 0);
     atomic_store_explicit(&mp->tls_guard, guard_slot(), memory_order_release);
     setg(mp->g0);
@@ -115,17 +119,19 @@ void minit(struct m *mp)
         ss.ss_size = SIGNAL_STACK;
         mp->own_signal_stack = ss.ss_sp != NULL && sigaltstack(&ss, NULL) == 0;
     }
+    minit_preempt(mp);
+    minit_signals(mp);
 }
 
 /* The thread goes on without us, or ends. */
 void unminit(struct m *mp)
 {
+    unminit_signals(mp);
     lock_slot(mp);
     atomic_store_explicit(&mp->tls_guard, NULL, memory_order_relaxed);
     unlock_slot(mp);
     setg(NULL);
     atomic_store(guard_slot(), 0);
-    mp->procid = 0;
     if (mp->own_signal_stack) {
         stack_t off = {.ss_flags = SS_DISABLE};
         sigaltstack(&off, NULL);
@@ -148,6 +154,7 @@ void m_init(struct m *mp)
         mp->id + 1;
     if (mp->rand == 0)
         mp->rand = 1;
+    mp->sigrand = mp->rand;
     if (known)
         return;
     struct m *head = atomic_load(&allm);
@@ -322,6 +329,8 @@ tarn_status sched_init(uint32_t procs)
     }
     if (!procs_init(procs))
         return TARN_ENOMEM;
+    preempt_init();
+    initsig();
     m_init(&m0);
     sched.mnext = 1;
     struct m *sm = sys_alloc_aligned(sizeof(*sm), CACHE_LINE);

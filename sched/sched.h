@@ -43,6 +43,7 @@
 #define TARN_SCHED_SCHED_H_
 
 #include <pthread.h>
+#include <signal.h>
 
 #include "base/base.h"
 #include "base/lock.h"
@@ -125,14 +126,15 @@ struct g {
     uintptr_t sched_sp;            /* saved stack pointer when not running */
     _Atomic uintptr_t stackguard0; /* stack.lo + guard, or a request */
     struct m *m;
+    void *xregs; /* stopped asynchronously: its extended registers */
+    _Atomic bool asyncSafePoint; /* so: the stack may be scanned, not moved */
+    bool wipe;       /* checkmark: clear what lies below before going on */
+    bool throwsplit; /* a prologue check is a bug now: native code runs on this
+                        stack */
     /* In a native call (status Gsyscall, and until a P is held again behind it):
      * the stack is scanned from here; 0 otherwise. With throwsplit the caller's
      * registers are in native_regs. */
     uintptr_t syscallsp;
-    bool wipe;       /* checkmark: clear what lies below before going on */
-    bool throwsplit; /* a prologue check is a bug now: native code runs on this
-                        stack */
-
     struct stack stack;
     uintptr_t stackguard1; /* what stackguard0 is without a request */
     enum stack_kind kind;
@@ -231,6 +233,9 @@ struct m {
     /* Offsets known to assembly. */
     struct g *g0;
     struct g *_Atomic curg;
+    void *xspare;   /* where the next asynchronous stop puts registers */
+    uint32_t mxcsr; /* the thread's own, as it started */
+    uint16_t fpucw;
 
     uint64_t id;
     struct p *_Atomic p;
@@ -248,7 +253,14 @@ struct m {
     bool (*waitunlockf)(struct g *gp, void *lock);
     void *waitlock;
     pthread_t thread;
-    int32_t procid;
+    int32_t procid;                 /* 0: no signals to it (yet, or any more) */
+    _Atomic uint32_t signalPending; /* a signal of preemptM is under way */
+    _Atomic uint32_t preemptGen;    /* handled ones; before pending is 0 */
+    /* Of the last one: where it hit, and 1 + why it was refused; 0 if not. */
+    _Atomic uintptr_t signal_pc;
+    _Atomic uint32_t refused_why;
+    sigset_t host_mask; /* M0, foreign threads: to be restored */
+    uint64_t sigrand;
     uint64_t rand;
     void (*mstartfn)(void);
     struct g *lockedg;
@@ -322,6 +334,8 @@ extern struct m m0;
 extern _Atomic size_t allglen;
 struct g *allg_at(size_t i);
 
+enum text_kind { TEXT_UNKNOWN, TEXT_UNMANAGED, TEXT_MANAGED };
+
 /* What the layers above install before the first goroutine exists. */
 struct sched_hooks {
     /* Gives gp a stack (kind and size as asked; 0 = default). False: no memory,
@@ -342,6 +356,10 @@ struct sched_hooks {
     void (*bulk_barrier)(void *dst, const void *src, size_t n);
     void (*shade)(const void *p); /* keep p alive this cycle, if marking */
     void *(*alloc)(size_t n, enum layout layout); /* tarn_alloc_... */
+    /* What text is it that holds pc? Called by signal handlers. */
+    enum text_kind (*text_kind)(uintptr_t pc);
+    /* Looks for modules that were loaded since; not by signal handlers. */
+    void (*text_refresh)(void);
     void (*goexit)(struct g *gp); /* on g0, gp is about to be dead */
     /* Every stop, when the world runs again: whole and stopping time. */
     void (*stw_done)(int64_t total_ns, int64_t stopping_ns);
@@ -409,6 +427,10 @@ bool require_goroutine(const char *what);
 const char *not_goroutine_why(void);
 extern uint32_t tarn_forked;
 
+#ifdef TARN_MANAGED_TEXT
+/* Tests: managed code can move to another M between the load and the add. */
+struct m *acquirem(void);
+#else
 ALWAYS_INLINE struct m *acquirem(void)
 {
     struct m *mp = getg()->m;
@@ -416,6 +438,7 @@ ALWAYS_INLINE struct m *acquirem(void)
     __asm__ volatile("" ::: "memory");
     return mp;
 }
+#endif
 ALWAYS_INLINE void releasem(struct m *mp)
 {
     __asm__ volatile("" ::: "memory");
@@ -516,6 +539,27 @@ bool canPreemptM(struct m *mp);
 /* Puts g's request word where the running thread's prologues see it. */
 void set_stackguard(struct g *gp, uintptr_t v);
 
+/* Asynchronous preemption (preempt.c) and signals (signal.c). */
+tarn_status preempt_check_options(const struct tarn_options *o);
+void initsig(void);
+void minit_signals(struct m *mp);   /* by the thread: it may be signalled */
+void unminit_signals(struct m *mp); /* no more; restores the thread's mask */
+/* Best effort: at most one signal is under way to an M. */
+void preemptM(struct m *mp);
+/* On the signal stack. True: the runtime waited for it. */
+bool doSigPreempt(ucontext_t *uc);
+bool preempt_signals_on(void); /* are they sent at all? */
+extern int preempt_signal;
+void preempt_init(void);
+void minit_preempt(struct m *mp); /* by the thread, before minit_signals */
+const char *async_refusal_text(uint32_t why); /* of m->refused_why; NULL: 0 */
+extern size_t xregs_size;                     /* of g->xregs */
+/* Where code that was interrupted at pc must go on: the start of the unsafe
+ * sequence that holds pc, or pc. Signal-safe. */
+uintptr_t unsafe_restart(uintptr_t pc);
+/* stw.c: the stop of the world has taken too long: who holds it up (watch.c). */
+void stw_report(int64_t waited_ns);
+
 /* The stops of the collector (from a system goroutine, worldsema held). */
 void stopTheWorldWithSema(void);
 void startTheWorldWithSema(void);
@@ -609,6 +653,18 @@ void fiber_foreign(struct m *mp, struct g *gp);
 
 /* Random delay at a named protocol step when option delays is set. */
 void delay_point_slow(const char *name);
+void delay_point_signal_slow(struct m *mp);
+/* The same inside the handler of the preemption signal. */
+ALWAYS_INLINE void delay_point_signal(struct m *mp, const char *name)
+{
+    (void)name;
+#if TARN_CHECKS >= 2
+    if (unlikely(options.delays != 0))
+        delay_point_signal_slow(mp);
+#else
+    (void)mp;
+#endif
+}
 ALWAYS_INLINE void delay_point(const char *name)
 {
 #if TARN_CHECKS >= 2

@@ -56,6 +56,8 @@ bool preemptone(struct p *pp)
         atomic_store_explicit(slot, STACK_PREEMPT, memory_order_release);
     unlock_slot(mp);
     atomic_store_explicit(&pp->preempt, true, memory_order_relaxed);
+    /* And where it calls nothing, the signal finds it. */
+    preemptM(mp);
     return true;
 }
 
@@ -90,6 +92,7 @@ void stopTheWorldWithSema(void)
     }
     bool wait = sched.stopwait > 0;
     unlock(&sched.lock);
+    int64_t watch = options.stwwatch;
     while (wait) {
         if (notetsleep(&sched.stopnote, REISSUE_NS))
             break;
@@ -97,6 +100,13 @@ void stopTheWorldWithSema(void)
         lock(&sched.lock);
         stop_syscalls();
         unlock(&sched.lock);
+        if (unlikely(watch != 0) && nanotime() - began >= watch) {
+            stw_report(nanotime() - began);
+            watch *= 2;
+        }
+        /* What holds us up may be a library just loaded. */
+        if (sched_hooks.text_refresh)
+            sched_hooks.text_refresh();
         preemptall();
     }
     sched.stop_began = began;
@@ -305,13 +315,8 @@ void forEachP(void (*fn)(struct p *))
     releasem(mp);
 }
 
-void delay_point_slow(const char *name)
+static void delay(uint64_t *r)
 {
-    (void)name;
-    struct g *gp = getg();
-    if (gp == NULL)
-        return;
-    uint64_t *r = &gp->m->rand;
     /* Most steps pass undisturbed, so that delays meet each other rarely
      * enough for the rest to run at speed. */
     if (rand_below(r, 16) != 0)
@@ -320,4 +325,18 @@ void delay_point_slow(const char *name)
         nanotime() + (int64_t)rand_below(r, (uint32_t)options.delays) * 1000;
     while (nanotime() < until)
         osyield();
+}
+
+void delay_point_signal_slow(struct m *mp)
+{
+    delay(&mp->sigrand);
+}
+
+void delay_point_slow(const char *name)
+{
+    (void)name;
+    struct g *gp = getg();
+    if (gp == NULL)
+        return;
+    delay(&gp->m->rand);
 }
