@@ -462,6 +462,15 @@ void forEachP(void (*fn)(struct p *));
 void *sysmon_thread(void *unused);
 void checkdead(void); /* sched.lock held */
 
+/* --- inline sequences (unsafe.c) -------------------------------------------- */
+
+/* Where code that was interrupted at pc has to go on: at the start of the
+ * restartable sequence that pc lies in, else at pc. Async-signal-safe, no lock. */
+uintptr_t unsafe_restart(uintptr_t pc);
+/* The sequence that pc lies in: *lo <= pc < *hi. */
+bool unsafe_range_of(uintptr_t pc, uintptr_t *lo, uintptr_t *hi);
+size_t unsafe_range_count(void);
+
 /* --- start and end (main.c) -------------------------------------------------- */
 
 /* Once: makes nprocs Ps. Hooks are installed before. TARN_ENOMEM, TARN_ESYS:

@@ -10,5 +10,6 @@
 #include "tarn/options.h"
 #include "tarn/sched.h"
 #include "tarn/sync.h"
+#include "tarn/unsafe.h"
 
 #endif
