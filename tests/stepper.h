@@ -40,7 +40,10 @@ ON_SIGNAL_STACK static void step_trap(int sig, siginfo_t *si, void *vuc)
     (void)sig;
     if (si->si_code != TRAP_TRACE) { /* int3 */
         step.stepping = !step.stepping;
-        r[REG_EFL] ^= STEP_TRAP_FLAG;
+        if (step.stepping)
+            r[REG_EFL] |= STEP_TRAP_FLAG;
+        else
+            r[REG_EFL] &= ~STEP_TRAP_FLAG;
         return;
     }
     step.steps++;
@@ -52,6 +55,7 @@ ON_SIGNAL_STACK static void step_trap(int sig, siginfo_t *si, void *vuc)
     if (back == pc || ++step.inside != step.at)
         return;
     step.interrupted++;
+    r[REG_EFL] &= ~STEP_TRAP_FLAG; /* that was it */
     if (step.interrupt != NULL)
         step.interrupt();
     if (step.restart)

@@ -389,6 +389,286 @@ static void test_store_barrier_off_again(void)
     CHECK(cell[0] == new_value);
 }
 
+/* --- allocation ------------------------------------------------------------ */
+
+static tarn_type *type;
+
+static NI void *alloc_typed(void)
+{
+    return tarn_alloc(type);
+}
+
+static NI void *alloc_bytes(void)
+{
+    return tarn_alloc_bytes(40);
+}
+
+static NI void *alloc_conservative(void)
+{
+    return tarn_alloc_conservative(24);
+}
+
+static uint32_t slot; /* of what is allocated */
+
+static struct mcache_entry *entry_of(struct mcache *c)
+{
+    return &c->entries[slot];
+}
+
+static struct mcache *this_cache(void)
+{
+    return &getg()->m->p->mcache;
+}
+
+/* Another goroutine of this P takes an object of the same entry. */
+static uintptr_t taken;
+static ON_SIGNAL_STACK void take_one(void)
+{
+    taken = mcache_alloc(&getg()->m->p->mcache, slot);
+}
+
+/* A collection ends. */
+static ON_SIGNAL_STACK void flush(void)
+{
+    mcache_flush(&getg()->m->p->mcache);
+}
+
+/* The goroutine goes on under another P: with its cache. */
+extern __thread struct mcache_entry *tarn_local
+    __attribute__((tls_model("initial-exec")));
+static struct mcache other;
+static ON_SIGNAL_STACK void migrate(void)
+{
+    tarn_local = other.entries;
+}
+
+static struct tarn_cache_head *head(void)
+{
+    return (struct tarn_cache_head *)(void *)this_cache()->entries;
+}
+
+/* A collection begins, as the cache sees it. */
+static ON_SIGNAL_STACK void flip(void)
+{
+    struct tarn_cache_head *h = (void *)getg()->m->p->mcache.entries;
+    h->color ^= META_COLOR;
+}
+
+/* Puts an entry where it has n places at least, or exactly. */
+static void make_room(struct mcache *c, size_t n, bool exactly)
+{
+    struct mcache_entry *e = entry_of(c);
+    for (;;) {
+        size_t have = e->ptr < e->end ? (e->end - e->ptr) / e->size : 0;
+        if (have == n || (have > n && !exactly))
+            break;
+        if (mcache_alloc(c, slot) == 0)
+            CHECK(mcache_refill(c, slot) != 0);
+    }
+}
+
+static NI uintptr_t stepped_alloc(void *(*alloc)(void))
+{
+    STEP_ON();
+    void *p = alloc();
+    STEP_OFF();
+    CHECK(!step.stepping);
+    return (uintptr_t)p;
+}
+
+/* An object as it should be. */
+static void check_object(uintptr_t p, uint8_t color)
+{
+    CHECK_NE(p, 0u);
+    CHECK_EQ(*heap_meta(p) & META_COLOR, color);
+    size_t n = tarn_object_size((void *)p);
+    CHECK_EQ(n, class_size[heap.slots[slot].class_]);
+    for (size_t i = 0; i < n; i++)
+        CHECK_EQ(((char *)p)[i], 0);
+    memset((void *)p, 0xa5, n); /* nobody else may be given it as zeroes */
+}
+
+static void verify(void *unused)
+{
+    (void)unused;
+    heap_verify();
+}
+
+/* One that is still free, but has a colour. */
+static bool abandoned(struct mcache *c)
+{
+    struct mcache_entry *e = entry_of(c);
+    return e->ptr < e->end && (*heap_meta(e->ptr) & META_COLOR) != 0;
+}
+
+struct outcome {
+    int doubles;   /* places given to two */
+    int abandoned; /* places left with a colour */
+};
+
+static void check_alloc_at(void *(*alloc)(void), int i, struct outcome *o)
+{
+    struct mcache *c = this_cache();
+    struct mcache_entry *e = entry_of(c);
+    uint8_t color = (uint8_t)atomic_load(&heap.color);
+
+    /* Another allocation comes between: both get places, one after another. */
+    make_room(c, 4, false);
+    uintptr_t before = e->ptr;
+    step_prepare(take_one, i, true);
+    uintptr_t p = stepped_alloc(alloc);
+    CHECK_EQ(step.interrupted, 1);
+    CHECK_EQ(taken, before);
+    CHECK_EQ(p, before + e->size);
+    CHECK_EQ(e->ptr, before + 2u * e->size);
+    check_object(taken, color);
+    check_object(p, color);
+
+    /* It takes the last one. */
+    make_room(c, 1, true);
+    before = e->ptr;
+    step_prepare(take_one, i, true);
+    p = stepped_alloc(alloc);
+    CHECK_EQ(step.interrupted, 1);
+    CHECK_EQ(taken, before);
+    CHECK_NE(p, before);
+    check_object(taken, color);
+    check_object(p, color);
+
+    /* The cache is emptied. */
+    make_room(c, 4, false);
+    step_prepare(flush, i, true);
+    p = stepped_alloc(alloc);
+    CHECK_EQ(step.interrupted, 1);
+    check_object(p, color);
+    systemstack(verify, NULL);
+
+    /* New objects have another colour from now on. */
+    make_room(c, 4, false);
+    before = e->ptr;
+    step_prepare(flip, i, true);
+    p = stepped_alloc(alloc);
+    CHECK_EQ(step.interrupted, 1);
+    CHECK_EQ(p, before);
+    check_object(p, META_COLOR ^ color);
+    head()->color = color;
+    meta_store(heap_meta(p), e->startbits | color);
+
+    /* The rest runs under another P. A place may be left behind with a colour:
+     * nobody minds, and the next allocation has it. */
+    make_room(c, 4, false);
+    make_room(&other, 4, false);
+    before = e->ptr;
+    uintptr_t there = entry_of(&other)->ptr;
+    step_prepare(migrate, i, true);
+    p = stepped_alloc(alloc);
+    tarn_local = c->entries;
+    CHECK_EQ(step.interrupted, 1);
+    CHECK_EQ(p, there);
+    check_object(p, color);
+    CHECK_EQ(e->ptr, before);
+    systemstack(verify, NULL);
+    if (abandoned(c)) {
+        o->abandoned++;
+        if (o->abandoned % 2) {
+            mcache_flush(c);
+            CHECK_EQ(*heap_meta(before) & META_COLOR, 0);
+        }
+        systemstack(verify, NULL);
+        mcache_flush(&other);
+        CHECK_ST(tarn_gc(), TARN_OK);
+        systemstack(verify, NULL);
+        color = (uint8_t)atomic_load(&heap.color);
+    }
+    check_object((uintptr_t)alloc(), color);
+
+    /* The control: without the restart a place is given to two. */
+    make_room(c, 4, false);
+    step_prepare(take_one, i, false);
+    p = stepped_alloc(alloc);
+    CHECK_EQ(step.interrupted, 1);
+    o->doubles += p == taken;
+}
+
+static void check_alloc(void *(*alloc)(void), uint32_t s)
+{
+    slot = s;
+    if (other.entries == NULL)
+        CHECK(mcache_init(&other));
+    make_room(this_cache(), 4, false);
+    step_prepare(NULL, 0, true);
+    check_object(stepped_alloc(alloc), (uint8_t)atomic_load(&heap.color));
+    int n = step.inside;
+    CHECK_GE(n, 10);
+    struct outcome o = {0, 0};
+    for (int i = 1; i <= n; i++)
+        check_alloc_at(alloc, i, &o);
+    /* From the load of ptr on; and from the store of the meta byte on. */
+    CHECK_GE(o.doubles, 8);
+    CHECK_LT(o.doubles, n);
+    mcache_flush(&other);
+    CHECK_EQ(o.abandoned, 3);
+}
+
+/* Not inline where the compiler does not see that the size is a constant. */
+static void check_constant_size(void *(*alloc)(void), uint32_t s)
+{
+    step_prepare(NULL, 0, true);
+    CHECK(stepped_alloc(alloc) != 0);
+#ifdef __OPTIMIZE__
+    CHECK_GT(step.inside, 0);
+#endif
+    if (step.inside > 0)
+        check_alloc(alloc, s);
+}
+
+static void new_type(void)
+{
+    static const uint64_t map[] = {2};
+    static const struct tarn_type_info info = {
+        .name = "stepped", .size = 48, .ptrmap = map};
+    if (type == NULL)
+        type = tarn_type_register(&info);
+    CHECK(type != NULL);
+}
+
+static void test_alloc(void)
+{
+    if (!TARN_UNSAFE_INLINE)
+        SKIP("no inline sequences in this build");
+    new_type();
+    check_alloc(alloc_typed, type->slot);
+    check_constant_size(alloc_bytes, SLOT_NOSCAN(size_to_class(40)));
+    check_constant_size(alloc_conservative,
+                        SLOT_CONSERVATIVE(size_to_class(24)));
+}
+
+/* The inline functions find the entries that the heap means. */
+static void test_alloc_entries(void)
+{
+    for (size_t n = 1; n <= TARN_CACHE_BYTES_MAX; n++)
+        CHECK_EQ(size_to_class(n), (n + 15) / 16);
+    struct tarn_type_info info = {.name = "large", .size = MAX_SMALL + 8};
+    tarn_type *large = tarn_type_register(&info);
+    CHECK(large != NULL);
+    char *p = tarn_alloc(large);
+    CHECK(p != NULL);
+    CHECK_GE(tarn_object_size(p), MAX_SMALL + 8);
+    CHECK(tarn_object_type(p) == large);
+    CHECK_EQ(tarn_object_size(tarn_alloc_bytes(0)), 16u);
+    CHECK_EQ(tarn_object_size(tarn_alloc_bytes(1)), 16u);
+    CHECK_EQ(tarn_object_size(tarn_alloc_bytes(224)), 224u);
+    CHECK_EQ(tarn_object_size(tarn_alloc_bytes(225)), 256u);
+    CHECK_EQ(tarn_object_size(tarn_alloc_conservative(17)), 32u);
+    new_type();
+    CHECK(tarn_object_type(tarn_alloc(type)) == type);
+    CHECK(tarn_alloc(NULL) == NULL);
+    CHECK_STR(tarn_last_error(), "no type");
+    /* The functions can be had as such. */
+    void *(*volatile alloc)(tarn_type *) = tarn_alloc;
+    CHECK(tarn_object_type(alloc(type)) == type);
+}
+
 /* --- generated code ---------------------------------------------------------- */
 
 /* int f(uint32_t *flag, void **slot, void *value): 1 if the flag was set. */
@@ -458,6 +738,12 @@ static void call_store_null(void **slot, void *value)
     module_store_null(slot);
 }
 
+static void *(*module_alloc)(tarn_type *);
+static void *call_alloc(void)
+{
+    return module_alloc(type);
+}
+
 static void check_module(const char *path)
 {
     static void (*store)(void **, void *);
@@ -474,6 +760,8 @@ static void check_module(const char *path)
     check_store(call_store_null, NULL, 1);
     function(m, "module_store_template", &store);
     check_store(store, new_value, 1);
+    function(m, "module_alloc", &module_alloc);
+    check_alloc(call_alloc, type->slot);
     uintptr_t lo = step.lo, hi = step.hi;
     CHECK_EQ(unsafe_restart(hi - 1), lo);
     CHECK(dlclose(m) == 0);
@@ -487,6 +775,7 @@ static void test_modules(void)
     if (!TARN_UNSAFE_INLINE)
         SKIP("no inline sequences in this build");
     new_values();
+    new_type();
     for (char *save, *p = strtok_r(paths, ":", &save); p != NULL;
          p = strtok_r(NULL, ":", &save))
         check_module(p);
@@ -497,6 +786,8 @@ static void body(void)
 {
     RUN(test_store);
     RUN(test_store_barrier_off_again);
+    RUN(test_alloc);
+    RUN(test_alloc_entries);
     RUN(test_generated_code);
 #ifdef TARN_TEST_MODULES
     RUN(test_modules);
