@@ -7,6 +7,7 @@
 
 static bool p_init(struct p *pp)
 {
+    gc_malloc_init(&pp->mcache);
     pp->gcdata = sys_alloc_aligned(sizeof(struct gcp), CACHE_LINE);
     if (pp->gcdata == NULL)
         set_error("out of memory for P %u's mark buffers", pp->id);

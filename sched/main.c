@@ -11,6 +11,10 @@
 __thread struct g *tarn_tls_g
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
+/* See local_cache. */
+TARN_API __thread struct mcache_entry *tarn_local
+    __attribute__((tls_model("initial-exec")));
+
 /* 0: SSE, 1: AVX, 2: AVX-512: which argument registers __morestack saves. */
 uint32_t tarn_vector_level __attribute__((visibility("hidden")));
 /* Not 0: dead registers are wiped when a goroutine goes on. */
@@ -366,6 +370,7 @@ void main_exit_m(struct g *gp)
     free_thread(gp);
     gdestroy(gp);
     struct p *pp = mp->p;
+    set_local_cache(NULL);
     mp->p = NULL;
     atomic_store(&pp->m, NULL);
     mp->locks = 0;
@@ -420,6 +425,7 @@ static void start_main(void)
     m0.nextp = NULL;
     m0.p = pp;
     atomic_store(&pp->m, &m0);
+    set_local_cache(pp);
     /* The world is stopped and we hold worldsema, as at the end of a stop; only
      * that this one is not to be counted. */
     m0.locks = 1;

@@ -30,6 +30,7 @@ void acquirep(struct p *pp)
     mp->p = pp;
     atomic_store(&pp->m, mp);
     atomic_store(&pp->status, Prunning);
+    set_local_cache(pp);
 }
 
 struct p *releasep(void)
@@ -38,6 +39,7 @@ struct p *releasep(void)
     struct p *pp = mp->p;
     ASSERT(pp != NULL && atomic_load(&pp->m) == mp &&
            atomic_load(&pp->status) == Prunning);
+    set_local_cache(NULL);
     mp->p = NULL;
     atomic_store(&pp->m, NULL);
     atomic_store(&pp->status, Pidle);

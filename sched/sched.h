@@ -382,6 +382,29 @@ ALWAYS_INLINE struct g *getg(void)
 }
 void setg(struct g *gp); /* thread start only */
 
+/* tarn_local: the cache that inline allocations on this thread take from. It is
+ * that of the P that this thread holds and that nobody can take away from it;
+ * else NULL. Follows m->p, so it need not change with the goroutine; a native
+ * call, whose P may be retaken, sets it to NULL and back. */
+ALWAYS_INLINE struct mcache_entry *local_cache(void)
+{
+    struct mcache_entry *cache;
+    __asm__ volatile("movq tarn_local@gottpoff(%%rip), %0\n\t"
+                     "movq %%fs:(%0), %0"
+                     : "=r"(cache));
+    return cache;
+}
+ALWAYS_INLINE void set_local_cache(struct p *pp) /* NULL: none */
+{
+    struct mcache_entry *cache = pp != NULL ? pp->mcache.fast : NULL;
+    uintptr_t scratch;
+    __asm__ volatile("movq tarn_local@gottpoff(%%rip), %0\n\t"
+                     "movq %1, %%fs:(%0)"
+                     : "=&r"(scratch)
+                     : "r"(cache)
+                     : "memory");
+}
+
 /* Leaves the current goroutine: saves it, switches to g0, calls fn(gp). */
 void mcall(void (*fn)(struct g *gp));
 /* Calls fn(arg) on g0 and returns; directly if already there. The goroutine's
@@ -574,6 +597,15 @@ void worldsema_release(void);
 void forEachP(void (*fn)(struct p *));
 void *sysmon_thread(void *unused);
 void checkdead(void); /* sched.lock held */
+
+/* --- inline sequences (unsafe.c) -------------------------------------------- */
+
+/* Where code that was interrupted at pc has to go on: at the start of the
+ * restartable sequence that pc lies in, else at pc. Async-signal-safe, no lock. */
+uintptr_t unsafe_restart(uintptr_t pc);
+/* The sequence that pc lies in: *lo <= pc < *hi. */
+bool unsafe_range_of(uintptr_t pc, uintptr_t *lo, uintptr_t *hi);
+size_t unsafe_range_count(void);
 
 /* --- start and end (main.c) -------------------------------------------------- */
 

@@ -12,5 +12,6 @@
 #include "tarn/preempt.h"
 #include "tarn/sched.h"
 #include "tarn/sync.h"
+#include "tarn/unsafe.h"
 
 #endif
