@@ -248,10 +248,10 @@ tarn_status chan_recv_locked(struct hchan *c, void *elem, struct g **wake)
 
 static bool chanparkcommit(struct g *gp, void *lockp)
 {
-    atomic_store(&gp->activeStackChans, true);
+    atomic_store_explicit(&gp->activeStackChans, true, memory_order_relaxed);
     delay_point("chan: between activeStackChans and parkingOnChan");
-    atomic_store(&gp->parkingOnChan, false);
-    unlock(lockp);
+    atomic_store_explicit(&gp->parkingOnChan, false, memory_order_release);
+    unlock_brief(lockp);
     return true;
 }
 
@@ -271,13 +271,13 @@ static NOINLINE bool chan_park(struct hchan *c, struct waitq *q, void *elem,
     gp->waiting = s;
     gp->param = NULL;
     waitq_enqueue(q, s);
-    atomic_store(&gp->parkingOnChan, true);
+    atomic_store_explicit(&gp->parkingOnChan, true, memory_order_relaxed);
     gopark(chanparkcommit, &c->lock, reason);
 
     ASSERT(gp->waiting == s && gp->param == s);
     gp->waiting = NULL;
     gp->param = NULL;
-    atomic_store(&gp->activeStackChans, false);
+    atomic_store_explicit(&gp->activeStackChans, false, memory_order_relaxed);
     bool success = s->success;
     s->g = NULL;
     s->c = NULL;
@@ -304,7 +304,7 @@ tarn_status chansend(struct hchan *c, const void *elem, bool block)
         return chan_park(c, &c->sendq, (void *)(uintptr_t)elem, WAIT_CHAN_SEND)
                    ? TARN_OK
                    : TARN_ECLOSED;
-    unlock(&c->lock);
+    unlock_brief(&c->lock);
     if (wake != NULL)
         goready(wake);
     return st;
@@ -329,7 +329,7 @@ tarn_status chanrecv(struct hchan *c, void *elem, bool block)
     if (st == TARN_EAGAIN && block)
         return chan_park(c, &c->recvq, elem, WAIT_CHAN_RECV) ? TARN_OK
                                                              : TARN_ECLOSED;
-    unlock(&c->lock);
+    unlock_brief(&c->lock);
     if (wake != NULL)
         goready(wake);
     return st;
@@ -342,7 +342,7 @@ static tarn_status closechan(struct hchan *c)
 
     lock(&c->lock);
     if (is_closed(c)) {
-        unlock(&c->lock);
+        unlock_brief(&c->lock);
         return TARN_ECLOSED;
     }
     atomic_store_explicit(&c->closed, 1, memory_order_release);
@@ -355,7 +355,7 @@ static tarn_status closechan(struct hchan *c)
     }
     while ((s = waitq_dequeue(&c->sendq)) != NULL)
         gqueue_push(&woken, fire(s, false));
-    unlock(&c->lock);
+    unlock_brief(&c->lock);
 
     struct g *gp;
     while ((gp = gqueue_pop(&woken)) != NULL)

@@ -228,14 +228,41 @@ void gdestroy(struct g *gp)
     gfput(mp->p, gp);
 }
 
+/* gp ends: its thread is anybody's again. True: gp had locked it. */
+bool free_thread(struct g *gp)
+{
+    bool locked = gp->userlocks != 0;
+    if (gp->lockedcount != 0)
+        gp->m->lockedg = NULL;
+    gp->lockedm = NULL;
+    gp->lockedcount = gp->userlocks = 0;
+    return locked;
+}
+
 void goexit0(struct g *gp)
 {
+    /* Who locks a thread may have changed it in ways that others should not
+     * meet: it ends too. */
+    bool locked = free_thread(gp);
     gdestroy(gp);
+    if (locked && getg()->m != &m0)
+        mexit();
     schedule();
 }
 
 void goexit1(void)
 {
+    struct g *gp = getg();
+    if (gp == NULL)
+        fatal(
+            "a goroutine ends in a child of fork, which may only exec or exit");
+    if (gp->m->locks != 0)
+        blocked_with_m(gp, "ends");
+    if (gp->foreign)
+        fatal("tarn_goexit: on an attached thread (tarn_thread_detach ends its "
+              "goroutine)");
+    if (gp->lockedcount != gp->userlocks)
+        fatal("tarn_goexit: in a callback from native code");
     if (getg() == atomic_load_explicit(&sched.maing, memory_order_relaxed))
         main_exit();
     mcall(goexit0);

@@ -62,10 +62,8 @@ struct p *pidleget(void)
         pp->link = NULL;
         atomic_fetch_sub(&sched.npidle, 1);
         /* Somebody will run: the monitor must watch again. */
-        if (unlikely(atomic_load(&sched.sysmonwait))) {
-            atomic_store(&sched.sysmonwait, false);
-            notewakeup(&sched.sysmonnote);
-        }
+        if (unlikely(atomic_load(&sched.sysmonwait)))
+            sysmon_wake();
     }
     return pp;
 }
@@ -114,6 +112,67 @@ static void leave_if_asked(struct m *mp)
         mp->exit_to_main = false;
         mstart_return(mp);
     }
+}
+
+/* Between two steps of which the first takes an M off the count of those that
+ * could make work and the second brings one back: without a deadlock being
+ * reported in between. */
+void incidlelocked(int32_t v)
+{
+    lock(&sched.lock);
+    sched.nmidlelocked += v;
+    if (v > 0)
+        checkdead();
+    unlock(&sched.lock);
+}
+
+/* This thread runs no goroutine but lockedg: hands its P on and sleeps until
+ * that one is runnable and whoever found it has given a P. */
+void stoplockedm(void)
+{
+    struct m *mp = getg()->m;
+    ASSERT(mp->lockedg != NULL && mp->lockedg->lockedm == mp);
+    ASSERT(mp->locks == 0);
+    if (mp->spinning) {
+        mp->spinning = false;
+        atomic_fetch_sub(&sched.nmspinning, 1);
+    }
+    if (mp->p != NULL)
+        handoffp(releasep());
+    lock(&sched.lock);
+    if (mp->exit_to_main) {
+        unlock(&sched.lock);
+        leave_if_asked(mp);
+    }
+    mp->parked_locked++;
+    sched.nmidlelocked++;
+    checkdead();
+    unlock(&sched.lock);
+    notesleep(&mp->park);
+    noteclear(&mp->park);
+    leave_if_asked(mp);
+    struct p *pp = mp->nextp;
+    mp->nextp = NULL;
+    acquirep(pp);
+    uint32_t s = readgstatus(mp->lockedg) & ~(uint32_t)Gscan;
+    if (s != Grunnable)
+        throw("stoplockedm: goroutine %llu is %s",
+              (unsigned long long)mp->lockedg->goid, gstatus_name(s));
+}
+
+/* gp is runnable and bound to another thread: that one gets our P. */
+void startlockedm(struct g *gp)
+{
+    struct m *mp = gp->lockedm;
+    ASSERT(mp != getg()->m && mp->nextp == NULL);
+    /* Before its P exists, so that it counts as running from here on. */
+    lock(&sched.lock);
+    mp->parked_locked--;
+    sched.nmidlelocked--;
+    unlock(&sched.lock);
+    mp->nextp = releasep();
+    notewakeup(&mp->park);
+    stopm();
 }
 
 /* Sleeps until somebody hands this M a P, and takes it. */
@@ -395,7 +454,7 @@ top:
     }
     /* Now and then the global queue first: two Gs that ready each other
      * could keep the local one busy for ever. */
-    if (pp->schedtick % 61 == 0 && atomic_load(&sched.runqsize) > 0) {
+    if (atomic_load(&sched.runqsize) > 0 && pp->schedtick % 61 == 0) {
         lock(&sched.lock);
         gp = globrunqget(pp, 1);
         unlock(&sched.lock);
@@ -525,8 +584,10 @@ top:
     goto top;
 }
 
-static void execute(struct g *gp, bool inherit) __attribute__((noreturn));
-static void execute(struct g *gp, bool inherit)
+/* This and schedule are inlined into what mcall goes to, so that no call lies
+ * between there and gogo: see mcall. */
+__attribute__((noreturn)) ALWAYS_INLINE void execute_inline(struct g *gp,
+                                                            bool inherit)
 {
     struct m *mp = getg()->m;
     struct p *pp = mp->p;
@@ -545,19 +606,40 @@ static void execute(struct g *gp, bool inherit)
     gogo(gp);
 }
 
-void schedule(void)
+void execute(struct g *gp, bool inherit)
+{
+    execute_inline(gp, inherit);
+}
+
+/* more: the caller made work that another P should know of. */
+__attribute__((noreturn)) ALWAYS_INLINE void schedule_inline(bool more)
 {
     struct m *mp = getg()->m;
     ASSERT(mp->locks == 0);
     leave_if_asked(mp);
-    atomic_store_explicit(&mp->p->preempt, false, memory_order_relaxed);
-    bool inherit, wake;
-    struct g *gp = findRunnable(&inherit, &wake);
-    if (mp->spinning)
-        resetspinning();
-    if (wake)
-        wakep();
-    execute(gp, inherit);
+    if (unlikely(mp->lockedg != NULL)) {
+        stoplockedm();
+        execute(mp->lockedg, false);
+    }
+    for (;;) {
+        atomic_store_explicit(&mp->p->preempt, false, memory_order_relaxed);
+        bool inherit, wake;
+        struct g *gp = findRunnable(&inherit, &wake);
+        if (mp->spinning)
+            resetspinning();
+        /* Of what was put into the queue before, others can know by now: a G
+         * was taken, which takes a locked instruction. */
+        if (wake || more)
+            wakep();
+        if (likely(gp->lockedm == NULL))
+            execute_inline(gp, inherit);
+        startlockedm(gp);
+    }
+}
+
+void schedule(void)
+{
+    schedule_inline(false);
 }
 
 /* --- park and ready ---------------------------------------------------------- */
@@ -565,6 +647,8 @@ void schedule(void)
 static void park_m(struct g *gp)
 {
     struct m *mp = getg()->m;
+    if (unlikely(mp->locks != 0))
+        blocked_with_m(gp, "blocks");
     casgstatus(gp, Grunning, Gwaiting);
     delay_point("park_m");
     dropg();
@@ -576,7 +660,7 @@ static void park_m(struct g *gp)
         casgstatus(gp, Gwaiting, Grunnable);
         execute(gp, true);
     }
-    schedule();
+    schedule_inline(false);
 }
 
 void gopark(bool (*unlockf)(struct g *, void *), void *lk,
@@ -635,22 +719,40 @@ void injectglist(struct gqueue *q)
         startm(NULL, false);
 }
 
-static void goschedImpl(struct g *gp, bool preempted) __attribute__((noreturn));
-static void goschedImpl(struct g *gp, bool preempted)
+/* gp yields. While nobody waits in the global queue the end of this P's is as
+ * good a place, and costs no lock. If somebody does, it must go behind them: Gs
+ * that yield to each other here would keep them waiting. *wake: there is work
+ * for another P, which is to be woken once a G has been taken out of here. */
+ALWAYS_INLINE bool yield_locally(struct g *gp, bool *wake)
 {
+    struct p *pp = getg()->m->p;
+    if (atomic_load_explicit(&sched.runqsize, memory_order_relaxed) != 0)
+        return false;
+    *wake = nprocs > 1 && !runqempty(pp);
+    return runqputtail(pp, gp);
+}
+
+__attribute__((noreturn)) ALWAYS_INLINE void goschedImpl(struct g *gp,
+                                                         bool preempted)
+{
+    bool wake = false;
+    if (unlikely(getg()->m->locks != 0))
+        blocked_with_m(gp, "yields");
     casgstatus(gp, Grunning, Grunnable);
     dropg();
     if (preempted && atomic_load(&sched.gcwaiting)) {
         /* It did nothing to deserve losing its place: it goes on where it was
          * when the world starts again. */
         runqput(getg()->m->p, gp, true);
+    } else if (!preempted && yield_locally(gp, &wake)) {
+        schedule_inline(wake);
     } else {
         lock(&sched.lock);
         globrunqput(gp);
         unlock(&sched.lock);
         wakep();
     }
-    schedule();
+    schedule_inline(false);
 }
 
 void gosched_m(struct g *gp)
@@ -669,7 +771,7 @@ static void goyield_m(struct g *gp)
     casgstatus(gp, Grunning, Grunnable);
     dropg();
     runqput(pp, gp, false);
-    schedule();
+    schedule_inline(false);
 }
 
 void gosched(void)
@@ -689,7 +791,7 @@ void preemptPark(struct g *gp)
     __atomic_store_n(&gp->waitreason, WAIT_PREEMPTED, __ATOMIC_RELAXED);
     dropg();
     casfrom_Gscanstatus(gp, Gscan | Gpreempted, Gpreempted);
-    schedule();
+    schedule_inline(false);
 }
 
 void preempt_check_slow(void)

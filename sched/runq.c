@@ -31,9 +31,12 @@ struct g *gqueue_pop(struct gqueue *q)
     return gp;
 }
 
+/* A hint. Whoever goes to sleep looks at the queue itself, under the lock, after
+ * it has lowered nmspinning: either it sees what was put there before, or who
+ * puts something there later sees nmspinning lowered. */
 static void globrunq_sync(void)
 {
-    atomic_store_explicit(&sched.runqsize, sched.runq.n, memory_order_seq_cst);
+    atomic_store_explicit(&sched.runqsize, sched.runq.n, memory_order_relaxed);
 }
 
 void globrunqput(struct g *gp)
@@ -112,10 +115,30 @@ static bool runqputslow(struct p *pp, struct g *gp, uint32_t h, uint32_t t)
     return true;
 }
 
+/* To the tail of the ring, unless it is full. */
+bool runqputtail(struct p *pp, struct g *gp)
+{
+    uint32_t h = atomic_load_explicit(&pp->runqhead, memory_order_acquire);
+    uint32_t t = atomic_load_explicit(&pp->runqtail, memory_order_relaxed);
+    if (t - h >= RUNQ_SIZE)
+        return false;
+    atomic_store_explicit(&pp->runq[t % RUNQ_SIZE], gp, memory_order_relaxed);
+    atomic_store_explicit(&pp->runqtail, t + 1, memory_order_release);
+    return true;
+}
+
 void runqput(struct p *pp, struct g *gp, bool next)
 {
     if (next) {
-        gp = atomic_exchange(&pp->runnext, gp);
+        if (nprocs == 1) {
+            /* No thief, and nobody to wake. */
+            struct g *old =
+                atomic_load_explicit(&pp->runnext, memory_order_relaxed);
+            atomic_store_explicit(&pp->runnext, gp, memory_order_release);
+            gp = old;
+        } else {
+            gp = atomic_exchange(&pp->runnext, gp);
+        }
         if (gp == NULL)
             return;
         /* The one that was next goes to the tail. */
@@ -134,8 +157,27 @@ void runqput(struct p *pp, struct g *gp, bool next)
     }
 }
 
+/* The only P has no thieves. */
+static struct g *runqget_only(struct p *pp, bool *inherit)
+{
+    struct g *gp = atomic_load_explicit(&pp->runnext, memory_order_relaxed);
+    *inherit = gp != NULL;
+    if (gp != NULL) {
+        atomic_store_explicit(&pp->runnext, NULL, memory_order_relaxed);
+        return gp;
+    }
+    uint32_t h = atomic_load_explicit(&pp->runqhead, memory_order_relaxed);
+    if (h == atomic_load_explicit(&pp->runqtail, memory_order_relaxed))
+        return NULL;
+    gp = atomic_load_explicit(&pp->runq[h % RUNQ_SIZE], memory_order_relaxed);
+    atomic_store_explicit(&pp->runqhead, h + 1, memory_order_release);
+    return gp;
+}
+
 struct g *runqget(struct p *pp, bool *inherit)
 {
+    if (nprocs == 1)
+        return runqget_only(pp, inherit);
     struct g *next = atomic_load(&pp->runnext);
     if (next != NULL &&
         atomic_compare_exchange_strong(&pp->runnext, &next, NULL)) {
@@ -175,14 +217,13 @@ static uint32_t runqgrab(struct p *victim, struct p *pp, uint32_t to,
             if (next == NULL)
                 return 0;
             /* A running victim is probably about to run it itself, within the
-             * few us of a channel hand-over: stealing would only bounce it. */
-            if (atomic_load(&victim->status) == Prunning) {
-                int64_t until = nanotime() + 3000;
-                do
-                    procyield(20);
-                while (nanotime() < until &&
-                       atomic_load(&victim->runnext) == next);
-            }
+             * us of a channel hand-over: stealing would only bounce it, and
+             * looking all the time takes the line from the victim each time.
+             * Counted as spinning we also keep others from being woken for
+             * nothing at each hand-over: so sleep, which takes what the kernel
+             * likes to add to 3 us (50 by default). */
+            if (atomic_load(&victim->status) == Prunning)
+                usleep_os(3);
             if (!atomic_compare_exchange_strong(&victim->runnext, &next, NULL))
                 continue;
             atomic_store_explicit(&pp->runq[to % RUNQ_SIZE], next,

@@ -44,7 +44,7 @@ const char *wait_reason_name(uint32_t r)
     return r < ARRAY_LEN(text) ? text[r] : "?";
 }
 
-static void check_edge(struct g *gp, uint32_t from, uint32_t to)
+void check_edge(struct g *gp, uint32_t from, uint32_t to)
 {
     if (unlikely(from >= 16 || to >= 16 || !(legal[from] & (1u << to))))
         throw("casgstatus: goroutine %llu: no edge %s -> %s",
@@ -52,9 +52,9 @@ static void check_edge(struct g *gp, uint32_t from, uint32_t to)
               gstatus_name(to));
 }
 
-/* Fails only while somebody holds the scan bit, which is short; but the holder
- * may have lost its CPU, so give ours away after a while. */
-void casgstatus(struct g *gp, uint32_t from, uint32_t to)
+/* The CAS of casgstatus failed: somebody holds the scan bit, which is short. But
+ * the holder may have lost its CPU, so give ours away after a while. */
+void casgstatus_slow(struct g *gp, uint32_t from, uint32_t to)
 {
     check_edge(gp, from, to);
     int64_t yield_at = 0;
