@@ -203,12 +203,6 @@ void preemptM(struct m *mp)
 
 /* --- the handler's side ------------------------------------------------------- */
 
-/* To be overridden by the table of unsafe sequences. */
-__attribute__((weak)) uintptr_t unsafe_restart(uintptr_t pc)
-{
-    return pc;
-}
-
 static bool wantAsyncPreempt(struct g *gp, struct p *pp)
 {
     return (atomic_load_explicit(&gp->preempt, memory_order_relaxed) ||

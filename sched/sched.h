@@ -577,9 +577,6 @@ void preempt_init(void);
 void minit_preempt(struct m *mp); /* by the thread, before minit_signals */
 const char *async_refusal_text(uint32_t why); /* of m->refused_why; NULL: 0 */
 extern size_t xregs_size;                     /* of g->xregs */
-/* Where code that was interrupted at pc must go on: the start of the unsafe
- * sequence that holds pc, or pc. Signal-safe. */
-uintptr_t unsafe_restart(uintptr_t pc);
 /* stw.c: the stop of the world has taken too long: who holds it up (watch.c). */
 void stw_report(int64_t waited_ns);
 

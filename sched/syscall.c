@@ -138,6 +138,7 @@ void entersyscall(struct g *gp)
     if (unlikely(
             atomic_load_explicit(&pp->runSafePointFn, memory_order_relaxed)))
         runSafePointFn();
+    set_local_cache(NULL);
     delay_point("entersyscall: saved");
     /* The last step: the P is anybody's from here on. */
     if (unlikely(!CAS_FAST(gp, Grunning, Gsyscall)))
@@ -258,6 +259,7 @@ void exitsyscall(struct g *gp)
         exitsyscall_without_p();
         pp = atomic_load_explicit(&gp->m->p, memory_order_relaxed);
     }
+    set_local_cache(pp);
     atomic_store_explicit(
         &pp->syscalltick,
         atomic_load_explicit(&pp->syscalltick, memory_order_relaxed) + 1,
