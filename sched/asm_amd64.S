@@ -16,7 +16,7 @@
 #define G_ASYNC_SAFE_POINT 32
 #define G_THROWSPLIT 34
 #define G_SYSCALLSP 40
-#define G_NATIVE_REGS 128
+#define G_NATIVE_REGS 192
 #define M_G0 0
 #define M_CURG 8
 #define M_XSPARE 16

@@ -27,7 +27,7 @@ _Static_assert(offsetof(struct g, xregs) == 24, "asm_amd64.S");
 _Static_assert(offsetof(struct g, asyncSafePoint) == 32, "asm_amd64.S");
 _Static_assert(offsetof(struct g, throwsplit) == 34, "asm_amd64.S");
 _Static_assert(offsetof(struct g, syscallsp) == 40, "asm_amd64.S");
-_Static_assert(offsetof(struct g, native_regs) == 128, "asm_amd64.S");
+_Static_assert(offsetof(struct g, native_regs) == 192, "asm_amd64.S");
 _Static_assert(offsetof(struct m, g0) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct m, curg) == 8, "asm_amd64.S");
 _Static_assert(offsetof(struct m, xspare) == 16, "asm_amd64.S");
@@ -84,6 +84,7 @@ static void forked_child(void)
     struct g *gp = tarn_tls_g;
     if (gp != NULL) {
         setg(NULL);
+        set_local_cache(NULL);
         /* What it does until it execs, it does on this stack. */
         atomic_store(guard_slot(), gp->kind == STACK_SYSTEM
                                        ? 0

@@ -100,7 +100,7 @@ void dropg(void)
 {
     struct m *mp = getg()->m;
     struct g *gp = atomic_load_explicit(&mp->curg, memory_order_relaxed);
-    gp->m = NULL;
+    __atomic_store_n(&gp->m, NULL, __ATOMIC_RELAXED);
     atomic_store_explicit(&mp->curg, NULL, memory_order_release);
 }
 
@@ -592,12 +592,14 @@ __attribute__((noreturn)) ALWAYS_INLINE void execute_inline(struct g *gp,
     struct m *mp = getg()->m;
     struct p *pp = mp->p;
     /* Before the status: whoever sees Grunning may follow g->m and m->curg. */
-    gp->m = mp;
+    __atomic_store_n(&gp->m, mp, __ATOMIC_RELAXED);
     atomic_store_explicit(&mp->curg, gp, memory_order_release);
     casgstatus(gp, Grunnable, Grunning);
     delay_point("execute");
     gp->waitsince = 0;
+    /* Requests to the one that ran before, or to an earlier life. */
     atomic_store_explicit(&gp->preempt, false, memory_order_relaxed);
+    atomic_store_explicit(&gp->preemptStop, false, memory_order_relaxed);
     atomic_store_explicit(&gp->stackguard0, gp->stackguard1,
                           memory_order_relaxed);
     if (!inherit)

@@ -19,7 +19,8 @@
  * Invariants
  *  1. G status changes only along the edges of the table in status.c, through
  *     the cas helpers below; debug builds check each edge.
- *  2. The scan bit is a lock on the goroutine's stack. Whoever set it may read
+ *  2. The scan bit is a lock on the stack of a goroutine that does not run.
+ *     Whoever set it may read
  *     and move the stack; nobody runs or readies that G meanwhile. Nothing
  *     that can block or fault is done under it.
  *  3. A running P has exactly one M (p->m->p == p). A P without an M is idle
@@ -51,8 +52,8 @@
 #include "heap/heap.h"
 #include "tarn/sched.h"
 
-/* Status of a G. The scan bit is added to one of runnable, running, syscall,
- * waiting, preempted. */
+/* Status of a G. The scan bit is added to one of runnable, syscall, waiting,
+ * preempted. */
 enum {
     Gidle = 0,
     Grunnable = 1,
@@ -484,6 +485,10 @@ ALWAYS_INLINE uint32_t readgstatus(struct g *gp)
 {
     return atomic_load_explicit(&gp->atomicstatus, memory_order_acquire);
 }
+/* Running, dead, idle and copystack are left by one thread only, and nobody takes
+ * the scan bit in them: that needs no CAS. (A request to a running goroutine is
+ * posted without the bit, see suspendG.) From the others it spins while somebody
+ * holds the bit. */
 void check_edge(struct g *gp, uint32_t from, uint32_t to);
 void casgstatus_slow(struct g *gp, uint32_t from, uint32_t to);
 ALWAYS_INLINE void casgstatus(struct g *gp, uint32_t from, uint32_t to)
@@ -491,6 +496,14 @@ ALWAYS_INLINE void casgstatus(struct g *gp, uint32_t from, uint32_t to)
 #if TARN_CHECKS >= 2
     check_edge(gp, from, to);
 #endif
+    if (from == Grunning || from == Gdead || from == Gcopystack ||
+        from == Gidle) {
+        if (unlikely(atomic_load_explicit(&gp->atomicstatus,
+                                          memory_order_relaxed) != from))
+            casgstatus_slow(gp, from, to);
+        atomic_store_explicit(&gp->atomicstatus, to, memory_order_release);
+        return;
+    }
     uint32_t old = from;
     if (unlikely(!atomic_compare_exchange_strong_explicit(
             &gp->atomicstatus, &old, to, memory_order_acq_rel,
@@ -559,8 +572,10 @@ ALWAYS_INLINE void preempt_check(void)
 bool preemptone(struct p *pp);
 bool preemptall(void);
 bool canPreemptM(struct m *mp);
-/* Puts g's request word where the running thread's prologues see it. */
+/* By the thread that runs g: the word, and where its prologues see it. */
 void set_stackguard(struct g *gp, uintptr_t v);
+
+void post_preempt(struct g *gp, struct m *mp);
 
 /* Asynchronous preemption (preempt.c) and signals (signal.c). */
 tarn_status preempt_check_options(const struct tarn_options *o);

@@ -18,6 +18,24 @@ void set_stackguard(struct g *gp, uintptr_t v)
             memory_order_relaxed);
 }
 
+/* Each prologue compares the stack pointer with this word: the request costs the
+ * running code nothing until it is there. By another thread, of gp that seems to
+ * run on mp (NULL: on none). */
+void post_preempt(struct g *gp, struct m *mp)
+{
+    atomic_store_explicit(&gp->stackguard0, STACK_PREEMPT,
+                          memory_order_relaxed);
+    if (mp == NULL)
+        return;
+    /* The thread may be one that detaches or ends. */
+    lock_slot(mp);
+    _Atomic uintptr_t *slot =
+        atomic_load_explicit(&mp->tls_guard, memory_order_relaxed);
+    if (slot != NULL)
+        atomic_store_explicit(slot, STACK_PREEMPT, memory_order_release);
+    unlock_slot(mp);
+}
+
 bool canPreemptM(struct m *mp)
 {
     struct p *pp = mp->p;
@@ -44,17 +62,7 @@ bool preemptone(struct p *pp)
     }
     atomic_store(&gp->preempt, true);
     delay_point("preemptone");
-    /* Each prologue compares the stack pointer with this word: the request
-     * costs the running code nothing until it is there. */
-    atomic_store_explicit(&gp->stackguard0, STACK_PREEMPT,
-                          memory_order_relaxed);
-    /* The thread may be one that detaches or ends. */
-    lock_slot(mp);
-    _Atomic uintptr_t *slot =
-        atomic_load_explicit(&mp->tls_guard, memory_order_relaxed);
-    if (slot != NULL)
-        atomic_store_explicit(slot, STACK_PREEMPT, memory_order_release);
-    unlock_slot(mp);
+    post_preempt(gp, mp);
     atomic_store_explicit(&pp->preempt, true, memory_order_relaxed);
     /* And where it calls nothing, the signal finds it. */
     preemptM(mp);
@@ -232,6 +240,7 @@ tarn_status tarn_world_stop(void)
     preempt_check();
     stopTheWorld();
     gp->worldstopped = true;
+    set_local_cache(NULL); /* allocation is refused */
     return TARN_OK;
 }
 
@@ -243,6 +252,7 @@ tarn_status tarn_world_start(void)
         return TARN_ESTATE;
     }
     gp->worldstopped = false;
+    set_local_cache(gp->m->p);
     startTheWorld();
     preempt_check();
     return TARN_OK;

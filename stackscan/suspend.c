@@ -53,22 +53,24 @@ struct suspendGState suspendG(struct g *gp)
                 (asyncM == NULL || now < signal_at ||
                  atomic_load(&asyncM->preemptGen) == asyncGen))
                 break;
-            /* Under the scan bit it stays on its M, so that the request goes
-             * to the right thread's slot. */
-            if (!castogscanstatus(gp, Grunning, Grunning | Gscan))
-                break;
+            /* Posted without holding it still, as preemptone does: it may have
+             * stopped or moved to another M by now, or have ended and begun
+             * another life. Whatever the request hits then ignores it (execute
+             * takes back what was meant for an earlier life, and whoever finds
+             * its guard overwritten without being asked goes on), and we look
+             * again at what gp does. */
             bool drop =
                 options.droppreempt != 0 &&
                 rand_below(&self->m->rand, 100) < (uint32_t)options.droppreempt;
+            reissue_at = now + REISSUE_NS;
+            struct m *mp = __atomic_load_n(&gp->m, __ATOMIC_RELAXED);
+            uint32_t gen = mp != NULL ? atomic_load(&mp->preemptGen) : 0;
             if (!drop) {
                 atomic_store(&gp->preemptStop, true);
                 atomic_store(&gp->preempt, true);
-                set_stackguard(gp, STACK_PREEMPT);
+                delay_point("suspendG: asked");
+                post_preempt(gp, mp);
             }
-            reissue_at = now + REISSUE_NS;
-            struct m *mp = gp->m;
-            uint32_t gen = mp != NULL ? atomic_load(&mp->preemptGen) : 0;
-            casfrom_Gscanstatus(gp, Grunning | Gscan, Grunning);
             delay_point("suspendG: posted");
             /* It may run elsewhere by now: then the signal asks for nothing
              * there, and the request above tells us to begin again. */
