@@ -263,6 +263,7 @@ void exitsyscall(struct g *gp)
     } else {
         set_local_cache(pp);
     }
+    set_local_cache(pp);
     atomic_store_explicit(
         &pp->syscalltick,
         atomic_load_explicit(&pp->syscalltick, memory_order_relaxed) + 1,
