@@ -9,12 +9,13 @@
  * tarn_last_error alone.
  */
 #include "sched/chan.h"
+#include "tarn/barrier.h"
 
 typedef uint64_t __attribute__((may_alias)) word_t;
 
 /* The collector may read a slot while we write it: no torn words. Only the
  * alignment of dst matters, nothing writes src meanwhile. */
-static void copy_words(void *dst, const void *src, size_t n)
+ALWAYS_INLINE void copy_words(void *dst, const void *src, size_t n)
 {
     if (((uintptr_t)dst & 7) != 0) {
         memcpy(dst, src, n);
@@ -49,7 +50,8 @@ static void clear_words(void *dst, size_t n)
 ALWAYS_INLINE void elem_barrier(const struct hchan *c, void *dst,
                                 const void *src)
 {
-    if (c->elemsize >= sizeof(void *))
+    if (unlikely(__atomic_load_n(&tarn_barrier_on, __ATOMIC_RELAXED) != 0) &&
+        c->elemsize >= sizeof(void *))
         sched_hooks.bulk_barrier(dst, src, c->elemsize);
 }
 
@@ -399,8 +401,8 @@ overflow:
 }
 
 /* What send and receive have in common before they begin. */
-static tarn_status check_op(const tarn_chan *c, const void *elem, bool send,
-                            const char *what)
+ALWAYS_INLINE tarn_status check_op(const tarn_chan *c, const void *elem,
+                                   bool send, const char *what)
 {
     if (!require_goroutine(what))
         return TARN_ESTATE;

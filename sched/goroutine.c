@@ -264,35 +264,15 @@ void goexit1(void)
     __builtin_unreachable();
 }
 
-struct sudog *acquireSudog(void)
+struct sudog *newSudog(void)
 {
-    struct m *mp = acquirem();
-    struct p *pp = mp->p;
-    struct sudog *s = pp->sudogcache;
-    if (s) {
-        pp->sudogcache = s->next;
-        pp->nsudog--;
-        s->next = NULL;
-    } else {
-        s = sys_alloc(sizeof(*s));
-        if (s == NULL)
-            throw("out of memory for a wait record");
-    }
-    releasem(mp);
+    struct sudog *s = sys_alloc(sizeof(*s));
+    if (s == NULL)
+        throw("out of memory for a wait record");
     return s;
 }
 
-void releaseSudog(struct sudog *s)
+void freeSudog(struct sudog *s)
 {
-    struct m *mp = acquirem();
-    struct p *pp = mp->p;
-    if (pp->nsudog < 512) {
-        memset(s, 0, sizeof(*s));
-        s->next = pp->sudogcache;
-        pp->sudogcache = s;
-        pp->nsudog++;
-    } else {
-        sys_free(s);
-    }
-    releasem(mp);
+    sys_free(s);
 }

@@ -33,10 +33,8 @@ void setg(struct g *gp)
     tarn_tls_g = gp;
 }
 
-bool require_goroutine(const char *what)
+bool not_on_goroutine(const char *what)
 {
-    if (likely(on_goroutine()))
-        return true;
     set_error("%s: not called on a goroutine", what);
     return false;
 }

@@ -401,7 +401,11 @@ ALWAYS_INLINE bool on_goroutine(void)
     return gp != NULL && gp->kind != STACK_SYSTEM;
 }
 /* The usual opening of a public call. Sets the error text if it fails. */
-bool require_goroutine(const char *what);
+COLD bool not_on_goroutine(const char *what);
+ALWAYS_INLINE bool require_goroutine(const char *what)
+{
+    return likely(on_goroutine()) || not_on_goroutine(what);
+}
 
 ALWAYS_INLINE struct m *acquirem(void)
 {
@@ -490,8 +494,34 @@ bool runqputtail(struct p *pp, struct g *gp); /* false: it is full */
 struct g *runqget(struct p *pp, bool *inherit);
 struct g *runqsteal(struct p *pp, struct p *victim, bool steal_runnext);
 void allgadd(struct g *gp);
-struct sudog *acquireSudog(void); /* by a goroutine; never NULL */
-void releaseSudog(struct sudog *s);
+/* By a goroutine; never NULL, all zero. Nothing preempts between here and
+ * there, so the P stays ours. */
+#define SUDOGS_KEPT 512u
+COLD struct sudog *newSudog(void);
+void freeSudog(struct sudog *s);
+ALWAYS_INLINE struct sudog *acquireSudog(void)
+{
+    struct p *pp = getg()->m->p;
+    struct sudog *s = pp->sudogcache;
+    if (unlikely(s == NULL))
+        return newSudog();
+    pp->sudogcache = s->next;
+    pp->nsudog--;
+    s->next = NULL;
+    return s;
+}
+ALWAYS_INLINE void releaseSudog(struct sudog *s)
+{
+    struct p *pp = getg()->m->p;
+    memset(s, 0, sizeof(*s));
+    if (unlikely(pp->nsudog >= SUDOGS_KEPT)) {
+        freeSudog(s);
+        return;
+    }
+    s->next = pp->sudogcache;
+    pp->sudogcache = s;
+    pp->nsudog++;
+}
 
 /* If the caller is asked to stop, does so. For API entry points. */
 void preempt_check_slow(void);
