@@ -404,13 +404,13 @@ overflow:
 ALWAYS_INLINE tarn_status check_op(const tarn_chan *c, const void *elem,
                                    bool send, const char *what)
 {
-    if (!require_goroutine(what))
+    if (unlikely(!require_goroutine(what)))
         return TARN_ESTATE;
-    if (c == NULL) {
+    if (unlikely(c == NULL)) {
         set_error("%s: the channel is NULL", what);
         return TARN_EINVAL;
     }
-    if (send && elem == NULL && hchan_of(c)->elemsize != 0) {
+    if (send && unlikely(elem == NULL) && hchan_of(c)->elemsize != 0) {
         set_error("%s: the element is NULL", what);
         return TARN_EINVAL;
     }
@@ -421,25 +421,25 @@ ALWAYS_INLINE tarn_status check_op(const tarn_chan *c, const void *elem,
 tarn_status tarn_chan_send(tarn_chan *c, const void *elem)
 {
     tarn_status st = check_op(c, elem, true, "tarn_chan_send");
-    return st != TARN_OK ? st : chansend(hchan_of(c), elem, true);
+    return unlikely(st != TARN_OK) ? st : chansend(hchan_of(c), elem, true);
 }
 
 tarn_status tarn_chan_try_send(tarn_chan *c, const void *elem)
 {
     tarn_status st = check_op(c, elem, true, "tarn_chan_try_send");
-    return st != TARN_OK ? st : chansend(hchan_of(c), elem, false);
+    return unlikely(st != TARN_OK) ? st : chansend(hchan_of(c), elem, false);
 }
 
 tarn_status tarn_chan_recv(tarn_chan *c, void *elem)
 {
     tarn_status st = check_op(c, elem, false, "tarn_chan_recv");
-    return st != TARN_OK ? st : chanrecv(hchan_of(c), elem, true);
+    return unlikely(st != TARN_OK) ? st : chanrecv(hchan_of(c), elem, true);
 }
 
 tarn_status tarn_chan_try_recv(tarn_chan *c, void *elem)
 {
     tarn_status st = check_op(c, elem, false, "tarn_chan_try_recv");
-    return st != TARN_OK ? st : chanrecv(hchan_of(c), elem, false);
+    return unlikely(st != TARN_OK) ? st : chanrecv(hchan_of(c), elem, false);
 }
 
 tarn_status tarn_chan_close(tarn_chan *c)

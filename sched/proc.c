@@ -94,12 +94,16 @@ struct m *mget(void)
     return mp;
 }
 
+ALWAYS_INLINE void dropg_inline(struct m *mp, struct g *gp)
+{
+    gp->m = NULL;
+    atomic_store_explicit(&mp->curg, NULL, memory_order_release);
+}
+
 void dropg(void)
 {
     struct m *mp = getg()->m;
-    struct g *gp = atomic_load_explicit(&mp->curg, memory_order_relaxed);
-    gp->m = NULL;
-    atomic_store_explicit(&mp->curg, NULL, memory_order_release);
+    dropg_inline(mp, atomic_load_explicit(&mp->curg, memory_order_relaxed));
 }
 
 /* --- going to sleep --------------------------------------------------------- */
@@ -261,16 +265,25 @@ void startm(struct p *pp, bool spinning)
     notewakeup(&mp->park);
 }
 
-void wakep(void)
+NOINLINE static void wakep_slow(void)
 {
-    if (atomic_load(&sched.npidle) == 0)
-        return;
     uint32_t zero = 0;
-    if (atomic_load(&sched.nmspinning) != 0 ||
-        !atomic_compare_exchange_strong(&sched.nmspinning, &zero, 1))
+    if (!atomic_compare_exchange_strong(&sched.nmspinning, &zero, 1))
         return;
     delay_point("wakep");
     startm(NULL, true);
+}
+
+ALWAYS_INLINE void wakep_inline(void)
+{
+    if (unlikely(atomic_load(&sched.npidle) != 0) &&
+        atomic_load(&sched.nmspinning) == 0)
+        wakep_slow();
+}
+
+void wakep(void)
+{
+    wakep_inline();
 }
 
 /* The P was taken from an M that blocks: an M for it if findRunnable would find
@@ -647,7 +660,7 @@ static void park_m(struct g *gp)
     struct m *mp = getg()->m;
     casgstatus(gp, Grunning, Gwaiting);
     delay_point("park_m");
-    dropg();
+    dropg_inline(mp, gp);
     bool (*fn)(struct g *, void *) = mp->waitunlockf;
     void *lk = mp->waitlock;
     mp->waitunlockf = NULL;
@@ -687,8 +700,12 @@ void ready(struct g *gp, bool next)
 {
     struct m *mp = acquirem();
     casgstatus(gp, Gwaiting, Grunnable);
-    runqput(mp->p, gp, next);
-    wakep();
+    struct p *pp = mp->p;
+    if (next)
+        gp = runnext_swap(pp, gp);
+    if (gp != NULL)
+        runqput(pp, gp, false);
+    wakep_inline();
     releasem(mp);
 }
 

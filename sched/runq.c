@@ -130,15 +130,7 @@ bool runqputtail(struct p *pp, struct g *gp)
 void runqput(struct p *pp, struct g *gp, bool next)
 {
     if (next) {
-        if (nprocs == 1) {
-            /* No thief, and nobody to wake. */
-            struct g *old =
-                atomic_load_explicit(&pp->runnext, memory_order_relaxed);
-            atomic_store_explicit(&pp->runnext, gp, memory_order_release);
-            gp = old;
-        } else {
-            gp = atomic_exchange(&pp->runnext, gp);
-        }
+        gp = runnext_swap(pp, gp);
         if (gp == NULL)
             return;
         /* The one that was next goes to the tail. */
@@ -157,34 +149,8 @@ void runqput(struct p *pp, struct g *gp, bool next)
     }
 }
 
-/* The only P has no thieves. */
-static struct g *runqget_only(struct p *pp, bool *inherit)
+struct g *runqget_ring(struct p *pp)
 {
-    struct g *gp = atomic_load_explicit(&pp->runnext, memory_order_relaxed);
-    *inherit = gp != NULL;
-    if (gp != NULL) {
-        atomic_store_explicit(&pp->runnext, NULL, memory_order_relaxed);
-        return gp;
-    }
-    uint32_t h = atomic_load_explicit(&pp->runqhead, memory_order_relaxed);
-    if (h == atomic_load_explicit(&pp->runqtail, memory_order_relaxed))
-        return NULL;
-    gp = atomic_load_explicit(&pp->runq[h % RUNQ_SIZE], memory_order_relaxed);
-    atomic_store_explicit(&pp->runqhead, h + 1, memory_order_release);
-    return gp;
-}
-
-struct g *runqget(struct p *pp, bool *inherit)
-{
-    if (nprocs == 1)
-        return runqget_only(pp, inherit);
-    struct g *next = atomic_load(&pp->runnext);
-    if (next != NULL &&
-        atomic_compare_exchange_strong(&pp->runnext, &next, NULL)) {
-        *inherit = true;
-        return next;
-    }
-    *inherit = false;
     uint32_t h = atomic_load_explicit(&pp->runqhead, memory_order_acquire);
     for (;;) {
         uint32_t t = atomic_load_explicit(&pp->runqtail, memory_order_relaxed);
@@ -192,6 +158,11 @@ struct g *runqget(struct p *pp, bool *inherit)
             return NULL;
         struct g *gp = atomic_load_explicit(&pp->runq[h % RUNQ_SIZE],
                                             memory_order_relaxed);
+        if (nprocs == 1) {
+            /* No thief. */
+            atomic_store_explicit(&pp->runqhead, h + 1, memory_order_release);
+            return gp;
+        }
         if (atomic_compare_exchange_weak_explicit(&pp->runqhead, &h, h + 1,
                                                   memory_order_acq_rel,
                                                   memory_order_acquire))

@@ -404,7 +404,10 @@ ALWAYS_INLINE bool on_goroutine(void)
 COLD bool not_on_goroutine(const char *what);
 ALWAYS_INLINE bool require_goroutine(const char *what)
 {
-    return likely(on_goroutine()) || not_on_goroutine(what);
+    struct g *gp = getg();
+    if (unlikely(gp == NULL) || unlikely(gp->kind == STACK_SYSTEM))
+        return not_on_goroutine(what);
+    return true;
 }
 
 ALWAYS_INLINE struct m *acquirem(void)
@@ -489,9 +492,35 @@ void gqueue_push(struct gqueue *q, struct g *gp);
 struct g *gqueue_pop(struct gqueue *q);
 void globrunqput(struct g *gp); /* sched.lock held */
 bool runqempty(struct p *pp);
+/* The P's M puts gp next, and has who was next before. With one P there is
+ * neither a thief nor anybody to wake: no locked instruction. */
+ALWAYS_INLINE struct g *runnext_swap(struct p *pp, struct g *gp)
+{
+    if (nprocs != 1)
+        return atomic_exchange(&pp->runnext, gp);
+    struct g *old = atomic_load_explicit(&pp->runnext, memory_order_relaxed);
+    atomic_store_explicit(&pp->runnext, gp, memory_order_release);
+    return old;
+}
 void runqput(struct p *pp, struct g *gp, bool next);
 bool runqputtail(struct p *pp, struct g *gp); /* false: it is full */
-struct g *runqget(struct p *pp, bool *inherit);
+struct g *runqget_ring(struct p *pp);
+ALWAYS_INLINE struct g *runqget(struct p *pp, bool *inherit)
+{
+    struct g *next = atomic_load_explicit(&pp->runnext, memory_order_relaxed);
+    if (next != NULL) {
+        *inherit = true;
+        if (nprocs == 1) {
+            atomic_store_explicit(&pp->runnext, NULL, memory_order_relaxed);
+            return next;
+        }
+        /* A thief may be faster. */
+        if (atomic_compare_exchange_strong(&pp->runnext, &next, NULL))
+            return next;
+    }
+    *inherit = false;
+    return runqget_ring(pp);
+}
 struct g *runqsteal(struct p *pp, struct p *victim, bool steal_runnext);
 void allgadd(struct g *gp);
 /* By a goroutine; never NULL, all zero. Nothing preempts between here and
