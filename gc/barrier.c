@@ -23,7 +23,7 @@ static void note2(uintptr_t a, uintptr_t b)
 {
     struct g *gp = getg();
     if (unlikely(gp == NULL))
-        throw("tarn_store on a thread that runs no goroutine");
+        throw("tarn_store: not called on a goroutine%s", not_goroutine_why());
     struct p *pp = gp->m->p;
     struct gcp *g = gcp_of(pp);
     if (unlikely(g->wbn + 2 > WBBUF_ENTRIES))

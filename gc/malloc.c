@@ -14,8 +14,14 @@ void gc_malloc_init(void)
 static bool may_allocate(void)
 {
     struct g *gp = getg();
-    return likely(gp != NULL && gp->kind != STACK_SYSTEM) ||
-           require_goroutine("tarn_alloc");
+    if (unlikely(gp == NULL || gp->kind == STACK_SYSTEM))
+        return require_goroutine("tarn_alloc");
+    if (unlikely(gp->worldstopped)) {
+        set_error("tarn_alloc: goroutine %llu has stopped the world",
+                  (unsigned long long)gp->goid);
+        return false;
+    }
+    return true;
 }
 
 /* After the n-th failure of a request: true = it is worth another try. */

@@ -60,6 +60,11 @@ tarn_status tarn_main(const struct tarn_options *opts, tarn_fn fn, void *arg)
         set_error("tarn_main: no function");
         return TARN_EINVAL;
     }
+    if (tarn_forked) {
+        set_error("tarn_main: in a child of a process that had started the "
+                  "runtime: it may only exec or exit");
+        return TARN_ESTATE;
+    }
     if (getg() != NULL || atomic_exchange(&running, true)) {
         set_error("tarn_main: already running");
         return TARN_ESTATE;
@@ -128,7 +133,7 @@ uint64_t tarn_self(void)
 void tarn_goexit(void)
 {
     if (!on_goroutine())
-        throw("tarn_goexit: not called on a goroutine");
+        throw("tarn_goexit: not called on a goroutine%s", not_goroutine_why());
     goexit1();
 }
 

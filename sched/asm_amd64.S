@@ -13,7 +13,7 @@
 #define G_STACKGUARD0 8
 #define G_M 16
 #define G_SYSCALLSP 24
-#define G_THROWSPLIT 32
+#define G_THROWSPLIT 33
 #define G_NATIVE_REGS 128
 #define M_G0 0
 #define M_CURG 8
@@ -425,7 +425,7 @@ __morestack:
         /* g0 whose slot a late preemption request hit, a foreign thread; or a
          * goroutine's stack in a native call, which must not get here. */
         testq   %rax, %rax
-        jz      1f
+        jz      2f
         movq    G_M(%rax), %rcx
         movq    M_CURG(%rcx), %rdi
         testq   %rdi, %rdi
@@ -435,6 +435,11 @@ __morestack:
         movq    G_SCHED_SP(%rax), %rsp
         xorl    %ebp, %ebp
         call    native_morestack
+        ud2
+2:      cmpl    $0, tarn_forked(%rip)
+        je      1f
+        andq    $-16, %rsp
+        call    forked_morestack
         ud2
 1:      movq    $0, GUARD_SLOT
 .Lloaded:

@@ -253,6 +253,11 @@ void goexit0(struct g *gp)
 void goexit1(void)
 {
     struct g *gp = getg();
+    if (gp == NULL)
+        fatal(
+            "a goroutine ends in a child of fork, which may only exec or exit");
+    if (gp->m->locks != 0)
+        blocked_with_m(gp, "ends");
     if (gp->foreign)
         fatal("tarn_goexit: on an attached thread (tarn_thread_detach ends its "
               "goroutine)");

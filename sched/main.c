@@ -20,10 +20,13 @@ _Static_assert(offsetof(struct g, sched_sp) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct g, stackguard0) == 8, "asm_amd64.S");
 _Static_assert(offsetof(struct g, m) == 16, "asm_amd64.S");
 _Static_assert(offsetof(struct g, syscallsp) == 24, "asm_amd64.S");
-_Static_assert(offsetof(struct g, throwsplit) == 32, "asm_amd64.S");
+_Static_assert(offsetof(struct g, throwsplit) == 33, "asm_amd64.S");
 _Static_assert(offsetof(struct g, native_regs) == 128, "asm_amd64.S");
 _Static_assert(offsetof(struct m, g0) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct m, curg) == 8, "asm_amd64.S");
+
+/* Not 0: this process is a child of one in which the runtime was started. */
+uint32_t tarn_forked __attribute__((visibility("hidden")));
 
 #define THREAD_STACK ((size_t)1 << 20)
 #define SIGNAL_STACK ((size_t)64 << 10)
@@ -33,18 +36,59 @@ void setg(struct g *gp)
     tarn_tls_g = gp;
 }
 
-bool not_on_goroutine(const char *what)
-{
-    set_error("%s: not called on a goroutine", what);
-    return false;
-}
-
 static _Atomic uintptr_t *guard_slot(void)
 {
     /* The thread control block's first word is its own address. */
     uintptr_t tcb;
     __asm__ volatile("movq %%fs:0, %0" : "=r"(tcb));
     return (_Atomic uintptr_t *)(tcb + 0x70);
+}
+
+/* Why this thread may not call what only goroutines may, to go behind "not called
+ * on a goroutine". */
+const char *not_goroutine_why(void)
+{
+    struct g *gp = tarn_tls_g;
+    if (tarn_forked)
+        return " (a child of fork may only exec or exit)";
+    if (gp != NULL && atomic_load(&gp->m->curg) != NULL)
+        return " (in a native call)";
+    return "";
+}
+
+bool not_on_goroutine(const char *what)
+{
+    set_error("%s: not called on a goroutine%s", what, not_goroutine_why());
+    return false;
+}
+
+/* --- fork ------------------------------------------------------------------------ */
+
+static sigset_t host_mask;
+
+/* In the child of a fork, whose only thread this is: the others, with whatever
+ * they held, are gone. */
+static void forked_child(void)
+{
+    struct g *gp = tarn_tls_g;
+    if (gp != NULL) {
+        setg(NULL);
+        /* What it does until it execs, it does on this stack. */
+        atomic_store(guard_slot(), gp->kind == STACK_SYSTEM
+                                       ? 0
+                                       : gp->stack.lo + ((uintptr_t)16 << 10));
+        /* Our threads block signals, which exec would pass on. */
+        pthread_sigmask(SIG_SETMASK, &host_mask, NULL);
+    }
+    tarn_forked = 1;
+}
+
+/* From __morestack, in such a child. */
+__attribute__((noreturn)) void forked_morestack(void)
+    __attribute__((visibility("hidden")));
+void forked_morestack(void)
+{
+    fatal("stack overflow in a child of fork: it may only exec or exit");
 }
 
 /* What only the thread itself can set up. */
@@ -268,6 +312,12 @@ tarn_status sched_init(uint32_t procs)
                         : __builtin_cpu_supports("avx")   ? 1
                                                           : 0;
     tarn_scrub_registers = options.checkmark != 0;
+    pthread_sigmask(SIG_SETMASK, NULL, &host_mask);
+    int err = pthread_atfork(NULL, NULL, forked_child);
+    if (err != 0) {
+        set_error("pthread_atfork: %s", strerror(err));
+        return TARN_ESYS;
+    }
     if (!procs_init(procs))
         return TARN_ENOMEM;
     m_init(&m0);

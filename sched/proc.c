@@ -658,6 +658,8 @@ void schedule(void)
 static void park_m(struct g *gp)
 {
     struct m *mp = getg()->m;
+    if (unlikely(mp->locks != 0))
+        blocked_with_m(gp, "blocks");
     casgstatus(gp, Grunning, Gwaiting);
     delay_point("park_m");
     dropg_inline(mp, gp);
@@ -749,6 +751,8 @@ __attribute__((noreturn)) ALWAYS_INLINE void goschedImpl(struct g *gp,
                                                          bool preempted)
 {
     bool wake = false;
+    if (unlikely(getg()->m->locks != 0))
+        blocked_with_m(gp, "yields");
     casgstatus(gp, Grunning, Grunnable);
     dropg();
     if (preempted && atomic_load(&sched.gcwaiting)) {

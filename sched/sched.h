@@ -129,6 +129,7 @@ struct g {
      * the stack is scanned from here; 0 otherwise. With throwsplit the caller's
      * registers are in native_regs. */
     uintptr_t syscallsp;
+    bool wipe;       /* checkmark: clear what lies below before going on */
     bool throwsplit; /* a prologue check is a bug now: native code runs on this
                         stack */
 
@@ -158,6 +159,7 @@ struct g {
     uint32_t lockedcount; /* tarn_lock_thread and callbacks under way */
     uint32_t userlocks;   /* of those, tarn_lock_thread */
     bool foreign;         /* an attached thread's: its stack is not ours */
+    bool worldstopped;    /* by tarn_world_stop */
     /* tarn_native_call: what to run, what it returned. */
     void *(*native_fn)(void *);
     void *native_arg;
@@ -188,6 +190,8 @@ struct timers {
 };
 
 #define RUNQ_SIZE 256
+/* Of an attached thread's stack: how much of what is unused checkmark clears. */
+#define STACK_WIPE ((uintptr_t)64 << 10)
 
 struct p {
     uint32_t id;
@@ -409,6 +413,8 @@ ALWAYS_INLINE bool require_goroutine(const char *what)
         return not_on_goroutine(what);
     return true;
 }
+const char *not_goroutine_why(void);
+extern uint32_t tarn_forked;
 
 ALWAYS_INLINE struct m *acquirem(void)
 {
@@ -575,6 +581,8 @@ void startTheWorldWithSema(void);
 /* For goroutines: acquire worldsema, make the caller scannable, stop. */
 void stopTheWorld(void);
 void startTheWorld(void);
+/* Whoever has stopped the world tries to block, to end, ... */
+void blocked_with_m(struct g *gp, const char *what) __attribute__((noreturn));
 void worldsema_acquire(void); /* parks if needed */
 void worldsema_release(void);
 /* Runs fn on every P at a safe point, not all at once; worldsema held. */

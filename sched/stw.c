@@ -186,6 +186,16 @@ void stopTheWorld(void)
     systemstack(stop_on_g0, getg());
 }
 
+void blocked_with_m(struct g *gp, const char *what)
+{
+    if (gp->worldstopped)
+        fatal("goroutine %llu %s while it has stopped the world "
+              "(tarn_world_stop)",
+              (unsigned long long)gp->goid, what);
+    throw("goroutine %llu %s with its thread held (%d)",
+          (unsigned long long)gp->goid, what, gp->m->locks);
+}
+
 static void start_on_g0(void *unused)
 {
     (void)unused;
@@ -196,6 +206,36 @@ void startTheWorld(void)
 {
     systemstack(start_on_g0, NULL);
     worldsema_release();
+}
+
+tarn_status tarn_world_stop(void)
+{
+    if (!require_goroutine("tarn_world_stop"))
+        return TARN_ESTATE;
+    struct g *gp = getg();
+    if (gp->worldstopped) {
+        set_error("tarn_world_stop: goroutine %llu has stopped the world "
+                  "already",
+                  (unsigned long long)gp->goid);
+        return TARN_ESTATE;
+    }
+    preempt_check();
+    stopTheWorld();
+    gp->worldstopped = true;
+    return TARN_OK;
+}
+
+tarn_status tarn_world_start(void)
+{
+    struct g *gp = getg();
+    if (!on_goroutine() || !gp->worldstopped) {
+        set_error("tarn_world_start: the caller has not stopped the world");
+        return TARN_ESTATE;
+    }
+    gp->worldstopped = false;
+    startTheWorld();
+    preempt_check();
+    return TARN_OK;
 }
 
 /* Runs it for those Ps whose threads are in native calls, and keeps them there

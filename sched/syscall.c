@@ -231,6 +231,21 @@ static NOINLINE void exitsyscall_spin(struct g *gp)
     casgstatus(gp, Gsyscall, Grunning);
 }
 
+/* The stack was scanned during the call. Under checkmark, words that dead frames
+ * left below must not come back to life as padding of new ones: nobody has seen
+ * what they point to. (While it was scanned native code may have run there.) */
+NO_SANITIZE static NOINLINE void wipe_below(struct g *gp)
+{
+    uintptr_t sp = (uintptr_t)__builtin_frame_address(0) - 512;
+    uintptr_t lo = gp->stack.lo;
+    if (gp->foreign && sp - lo > STACK_WIPE)
+        lo = sp - STACK_WIPE;
+    for (volatile uintptr_t *w = (uintptr_t *)ALIGN_UP(lo, (uintptr_t)8);
+         w < (uintptr_t *)sp; w++)
+        *w = 0;
+    gp->wipe = false;
+}
+
 void exitsyscall(struct g *gp)
 {
     delay_point("exitsyscall");
@@ -249,6 +264,8 @@ void exitsyscall(struct g *gp)
         memory_order_relaxed);
     gp->syscallsp = 0;
     gp->throwsplit = false;
+    if (unlikely(gp->wipe))
+        wipe_below(gp);
     set_stackguard(gp, gp->stackguard1);
     /* A request that came meanwhile. */
     preempt_check();
@@ -260,7 +277,8 @@ void exitsyscall(struct g *gp)
 void native_enter(struct g *gp) __attribute__((visibility("hidden")));
 void native_enter(struct g *gp)
 {
-    ASSERT(gp->m->locks == 0);
+    if (unlikely(gp->m->locks != 0))
+        blocked_with_m(gp, "makes a native call");
     gp->throwsplit = true;
     set_stackguard(gp, STACK_PREEMPT);
     setg(gp->m->g0);
@@ -271,10 +289,8 @@ __attribute__((noreturn)) void native_enter_misuse(void)
     __attribute__((visibility("hidden")));
 void native_enter_misuse(void)
 {
-    struct g *gp = getg();
-    if (gp != NULL && atomic_load(&gp->m->curg) != NULL)
-        fatal("tarn_native_enter: already in a native call");
-    fatal("tarn_native_enter: not called on a goroutine");
+    fatal("tarn_native_enter: not called on a goroutine%s",
+          not_goroutine_why());
 }
 
 /* __morestack on a goroutine's stack in a native call. */
@@ -305,8 +321,8 @@ void tarn_native_leave(void)
 {
     struct g *gp = native_g(true);
     if (unlikely(gp == NULL))
-        fatal("tarn_native_leave: no tarn_native_enter before it on this "
-              "goroutine");
+        fatal("tarn_native_leave: no tarn_native_enter before it%s",
+              tarn_forked ? not_goroutine_why() : "");
     exitsyscall(gp);
 }
 
@@ -342,7 +358,8 @@ static void native_block_on_g0(void *gp)
 static void *native_call(struct g *gp, void *(*fn)(void *), void *arg,
                          bool block)
 {
-    ASSERT(gp->m->locks == 0);
+    if (unlikely(gp->m->locks != 0))
+        blocked_with_m(gp, "makes a native call");
     gp->native_fn = fn;
     gp->native_arg = arg;
     systemstack(block ? native_block_on_g0 : native_call_on_g0, gp);
@@ -359,7 +376,7 @@ void *tarn_native_call(void *(*fn)(void *), void *arg)
         if (native_g(false) != NULL)
             return fn(arg);
         fatal("tarn_native_call: not called on a goroutine%s",
-              native_g(true) ? " (behind tarn_native_enter)" : "");
+              not_goroutine_why());
     }
     return native_call(gp, fn, arg, false);
 }
@@ -420,6 +437,9 @@ tarn_status tarn_callback(tarn_fn fn, void *arg)
         set_error("tarn_callback: no function");
         return TARN_EINVAL;
     }
+    if (gp == NULL && tarn_forked)
+        fatal("tarn_callback: not called on a goroutine%s",
+              not_goroutine_why());
     if (gp == NULL) {
         tarn_status st = tarn_thread_attach();
         if (st != TARN_OK)

@@ -221,6 +221,11 @@ static void start_goroutine(struct foreign *f)
 
 tarn_status tarn_thread_attach(void)
 {
+    if (tarn_forked) {
+        set_error("tarn_thread_attach: in a child of fork, which may only exec "
+                  "or exit");
+        return TARN_ESTATE;
+    }
     if (getg() != NULL) {
         set_error("tarn_thread_attach: this thread is attached or runs "
                   "goroutines already");

@@ -113,10 +113,14 @@ void scanstack(struct g *gp,
 void stack_clear_unused(struct g *gp)
 {
     uintptr_t sp = gp->sched_sp, lo = gp->stack.lo;
-    /* Native code may be running there. */
-    if (gp->syscallsp != 0 || gp->foreign)
+    if (gp->syscallsp != 0) {
+        /* Native code may be running there: later. */
+        gp->wipe = true;
         return;
-    if (gp->kind == STACK_FIXED) {
+    }
+    if (gp->foreign && sp - lo > STACK_WIPE)
+        lo = sp - STACK_WIPE;
+    if (gp->kind == STACK_FIXED && !gp->foreign) {
         uintptr_t page = ALIGN_DOWN(sp, (uintptr_t)OS_PAGE);
         if (page > lo)
             vm_decommit((void *)lo, page - lo);
