@@ -607,7 +607,6 @@ __attribute__((noreturn)) ALWAYS_INLINE void execute_inline(struct g *gp,
     atomic_store_explicit(&mp->curg, gp, memory_order_release);
     casgstatus(gp, Grunnable, Grunning);
     delay_point("execute");
-    gp->waitsince = 0;
     atomic_store_explicit(&gp->preempt, false, memory_order_relaxed);
     atomic_store_explicit(&gp->stackguard0, gp->stackguard1,
                           memory_order_relaxed);

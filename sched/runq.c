@@ -149,6 +149,26 @@ void runqput(struct p *pp, struct g *gp, bool next)
     }
 }
 
+/* Gs that have not run for long are in no cache, nor are their stacks. Some
+ * places before they come up, fetch what a switch to them will touch: first the
+ * G, then, when that has arrived, what gogo pops and the frames it returns to.
+ * Slots of a full ring hold Gs; one that a thief took is still a G. */
+#define PREFETCH_G 6
+#define PREFETCH_STACK 3
+ALWAYS_INLINE void runq_prefetch(struct p *pp, uint32_t h)
+{
+    struct g *gp = atomic_load_explicit(&pp->runq[(h + PREFETCH_G) % RUNQ_SIZE],
+                                        memory_order_relaxed);
+    __builtin_prefetch(gp, 1);
+    __builtin_prefetch((char *)gp + CACHE_LINE, 1);
+    gp = atomic_load_explicit(&pp->runq[(h + PREFETCH_STACK) % RUNQ_SIZE],
+                              memory_order_relaxed);
+    const char *sp =
+        (const char *)__atomic_load_n(&gp->sched_sp, __ATOMIC_RELAXED);
+    __builtin_prefetch(sp, 1);
+    __builtin_prefetch(sp + CACHE_LINE, 1);
+}
+
 struct g *runqget_ring(struct p *pp)
 {
     uint32_t h = atomic_load_explicit(&pp->runqhead, memory_order_acquire);
@@ -156,6 +176,8 @@ struct g *runqget_ring(struct p *pp)
         uint32_t t = atomic_load_explicit(&pp->runqtail, memory_order_relaxed);
         if (t == h)
             return NULL;
+        if (t - h > PREFETCH_G)
+            runq_prefetch(pp, h);
         struct g *gp = atomic_load_explicit(&pp->runq[h % RUNQ_SIZE],
                                             memory_order_relaxed);
         if (nprocs == 1) {

@@ -139,7 +139,7 @@ struct g {
     bool default_stack; /* may be kept for the next G */
     _Atomic uint32_t atomicstatus;
 
-    uint64_t goid;
+    struct m *lockedm;        /* runs on no other; written by itself only */
     _Atomic bool preempt;     /* asked to yield at the next safe point */
     _Atomic bool preemptStop; /* asked to park as Gpreempted instead */
     _Atomic bool preemptShrink;
@@ -154,8 +154,8 @@ struct g {
     void *param;           /* waker to woken: the sudog that fired */
     uintptr_t native_regs[6] CACHE_ALIGNED; /* rbx rbp r12 r13 r14 r15; its
                                                offset is known to assembly */
-    int64_t waitsince;
-    struct m *lockedm;    /* runs on no other; written by itself only */
+    /* A switch touches nothing of what follows. */
+    uint64_t goid;
     uint32_t lockedcount; /* tarn_lock_thread and callbacks under way */
     uint32_t userlocks;   /* of those, tarn_lock_thread */
     bool foreign;         /* an attached thread's: its stack is not ours */
