@@ -595,6 +595,19 @@ top:
     goto top;
 }
 
+/* Puts onto a new stack what gogo pops, and where it returns to. Not before the
+ * G runs: until then its stack need not come into any cache, and often not even
+ * into memory. */
+static void prepare_stack(struct g *gp)
+{
+    uintptr_t *sp = (uintptr_t *)gp->sched_sp;
+    *--sp = (uintptr_t)goroutine_entry;
+    for (int i = 0; i < 6; i++)
+        *--sp = 0;
+    gp->sched_sp = (uintptr_t)sp;
+    gp->unstarted = false;
+}
+
 /* This and schedule are inlined into what mcall goes to, so that no call lies
  * between there and gogo: see mcall. */
 __attribute__((noreturn)) ALWAYS_INLINE void execute_inline(struct g *gp,
@@ -607,6 +620,8 @@ __attribute__((noreturn)) ALWAYS_INLINE void execute_inline(struct g *gp,
     atomic_store_explicit(&mp->curg, gp, memory_order_release);
     casgstatus(gp, Grunnable, Grunning);
     delay_point("execute");
+    if (unlikely(gp->unstarted))
+        prepare_stack(gp);
     atomic_store_explicit(&gp->preempt, false, memory_order_relaxed);
     atomic_store_explicit(&gp->stackguard0, gp->stackguard1,
                           memory_order_relaxed);

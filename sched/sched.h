@@ -132,6 +132,7 @@ struct g {
     bool wipe;       /* checkmark: clear what lies below before going on */
     bool throwsplit; /* a prologue check is a bug now: native code runs on this
                         stack */
+    bool unstarted;  /* nothing is at sched_sp yet: see execute */
 
     struct stack stack;
     uintptr_t stackguard1; /* what stackguard0 is without a request */
