@@ -151,7 +151,7 @@ int child(const Options &o)
     if (current->kind == micro::Kind::samples)
         b->UseManualTime();
     else
-        b->UseRealTime();
+        b->MeasureProcessCPUTime()->UseRealTime();
     if (current->iterations != 0)
         b->Iterations(current->iterations);
     Reporter reporter;

@@ -172,3 +172,15 @@ int64_t micro_ready_wait(void)
         ;
     return started_at - t;
 }
+
+/* --- stop ------------------------------------------------------------------ */
+
+int64_t micro_stop_world(void)
+{
+    int64_t t = tarn_now();
+    if (tarn_world_stop() != TARN_OK)
+        abort();
+    t = tarn_now() - t;
+    tarn_world_start();
+    return t;
+}

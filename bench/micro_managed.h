@@ -37,10 +37,11 @@ void micro_loop_work(void *loop);
  * the caller's own run tight loops waits until it runs. */
 int64_t micro_ready_wait(void);
 
-/* --- micro_runtime.c ------------------------------------------------------- */
-
 /* Stops the world and starts it again; how long the first took. */
 int64_t micro_stop_world(void);
+
+/* --- micro_runtime.c ------------------------------------------------------- */
+
 /* Suspends a goroutine that runs fn and resumes it; how long the first took,
  * -1 if none was running. */
 int64_t micro_suspend(tarn_fn fn);

@@ -3,15 +3,6 @@
 #include "bench/micro_managed.h"
 #include "stackscan/stackscan.h"
 
-int64_t micro_stop_world(void)
-{
-    int64_t t = nanotime();
-    stopTheWorld();
-    t = nanotime() - t;
-    startTheWorld();
-    return t;
-}
-
 /* --- suspend --------------------------------------------------------------- */
 
 struct suspend {

@@ -9,12 +9,13 @@
  * tarn_last_error alone.
  */
 #include "sched/chan.h"
+#include "tarn/barrier.h"
 
 typedef uint64_t __attribute__((may_alias)) word_t;
 
 /* The collector may read a slot while we write it: no torn words. Only the
  * alignment of dst matters, nothing writes src meanwhile. */
-static void copy_words(void *dst, const void *src, size_t n)
+ALWAYS_INLINE void copy_words(void *dst, const void *src, size_t n)
 {
     if (((uintptr_t)dst & 7) != 0) {
         memcpy(dst, src, n);
@@ -49,7 +50,8 @@ static void clear_words(void *dst, size_t n)
 ALWAYS_INLINE void elem_barrier(const struct hchan *c, void *dst,
                                 const void *src)
 {
-    if (c->elemsize >= sizeof(void *))
+    if (unlikely(__atomic_load_n(&tarn_barrier_on, __ATOMIC_RELAXED) != 0) &&
+        c->elemsize >= sizeof(void *))
         sched_hooks.bulk_barrier(dst, src, c->elemsize);
 }
 
@@ -399,16 +401,16 @@ overflow:
 }
 
 /* What send and receive have in common before they begin. */
-static tarn_status check_op(const tarn_chan *c, const void *elem, bool send,
-                            const char *what)
+ALWAYS_INLINE tarn_status check_op(const tarn_chan *c, const void *elem,
+                                   bool send, const char *what)
 {
-    if (!require_goroutine(what))
+    if (unlikely(!require_goroutine(what)))
         return TARN_ESTATE;
-    if (c == NULL) {
+    if (unlikely(c == NULL)) {
         set_error("%s: the channel is NULL", what);
         return TARN_EINVAL;
     }
-    if (send && elem == NULL && hchan_of(c)->elemsize != 0) {
+    if (send && unlikely(elem == NULL) && hchan_of(c)->elemsize != 0) {
         set_error("%s: the element is NULL", what);
         return TARN_EINVAL;
     }
@@ -419,25 +421,25 @@ static tarn_status check_op(const tarn_chan *c, const void *elem, bool send,
 tarn_status tarn_chan_send(tarn_chan *c, const void *elem)
 {
     tarn_status st = check_op(c, elem, true, "tarn_chan_send");
-    return st != TARN_OK ? st : chansend(hchan_of(c), elem, true);
+    return unlikely(st != TARN_OK) ? st : chansend(hchan_of(c), elem, true);
 }
 
 tarn_status tarn_chan_try_send(tarn_chan *c, const void *elem)
 {
     tarn_status st = check_op(c, elem, true, "tarn_chan_try_send");
-    return st != TARN_OK ? st : chansend(hchan_of(c), elem, false);
+    return unlikely(st != TARN_OK) ? st : chansend(hchan_of(c), elem, false);
 }
 
 tarn_status tarn_chan_recv(tarn_chan *c, void *elem)
 {
     tarn_status st = check_op(c, elem, false, "tarn_chan_recv");
-    return st != TARN_OK ? st : chanrecv(hchan_of(c), elem, true);
+    return unlikely(st != TARN_OK) ? st : chanrecv(hchan_of(c), elem, true);
 }
 
 tarn_status tarn_chan_try_recv(tarn_chan *c, void *elem)
 {
     tarn_status st = check_op(c, elem, false, "tarn_chan_try_recv");
-    return st != TARN_OK ? st : chanrecv(hchan_of(c), elem, false);
+    return unlikely(st != TARN_OK) ? st : chanrecv(hchan_of(c), elem, false);
 }
 
 tarn_status tarn_chan_close(tarn_chan *c)

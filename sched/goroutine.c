@@ -113,17 +113,6 @@ struct newproc_args {
     struct g *out;
 };
 
-/* What gogo pops, and where it returns to. */
-static void prepare_stack(struct g *gp)
-{
-    uintptr_t top = ALIGN_DOWN(gp->stack.hi - 16, (uintptr_t)16);
-    uintptr_t *sp = (uintptr_t *)top;
-    *--sp = (uintptr_t)goroutine_entry;
-    for (int i = 0; i < 6; i++)
-        *--sp = 0;
-    gp->sched_sp = (uintptr_t)sp;
-}
-
 static void newproc1(void *varg)
 {
     struct newproc_args *a = varg;
@@ -156,7 +145,8 @@ static void newproc1(void *varg)
         casgstatus(gp, Gidle, Gdead);
         allgadd(gp);
     }
-    prepare_stack(gp);
+    gp->sched_sp = ALIGN_DOWN(gp->stack.hi - 16, (uintptr_t)16);
+    gp->unstarted = true;
     gp->fn = a->fn;
     atomic_store_explicit(&gp->system, a->system, memory_order_relaxed);
     gp->param = NULL;
@@ -269,35 +259,15 @@ void goexit1(void)
     __builtin_unreachable();
 }
 
-struct sudog *acquireSudog(void)
+struct sudog *newSudog(void)
 {
-    struct m *mp = acquirem();
-    struct p *pp = mp->p;
-    struct sudog *s = pp->sudogcache;
-    if (s) {
-        pp->sudogcache = s->next;
-        pp->nsudog--;
-        s->next = NULL;
-    } else {
-        s = sys_alloc(sizeof(*s));
-        if (s == NULL)
-            throw("out of memory for a wait record");
-    }
-    releasem(mp);
+    struct sudog *s = sys_alloc(sizeof(*s));
+    if (s == NULL)
+        throw("out of memory for a wait record");
     return s;
 }
 
-void releaseSudog(struct sudog *s)
+void freeSudog(struct sudog *s)
 {
-    struct m *mp = acquirem();
-    struct p *pp = mp->p;
-    if (pp->nsudog < 512) {
-        memset(s, 0, sizeof(*s));
-        s->next = pp->sudogcache;
-        pp->sudogcache = s;
-        pp->nsudog++;
-    } else {
-        sys_free(s);
-    }
-    releasem(mp);
+    sys_free(s);
 }

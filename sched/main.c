@@ -65,10 +65,8 @@ const char *not_goroutine_why(void)
     return "";
 }
 
-bool require_goroutine(const char *what)
+bool not_on_goroutine(const char *what)
 {
-    if (likely(on_goroutine()))
-        return true;
     set_error("%s: not called on a goroutine%s", what, not_goroutine_why());
     return false;
 }

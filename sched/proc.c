@@ -96,12 +96,16 @@ struct m *mget(void)
     return mp;
 }
 
+ALWAYS_INLINE void dropg_inline(struct m *mp, struct g *gp)
+{
+    __atomic_store_n(&gp->m, NULL, __ATOMIC_RELAXED);
+    atomic_store_explicit(&mp->curg, NULL, memory_order_release);
+}
+
 void dropg(void)
 {
     struct m *mp = getg()->m;
-    struct g *gp = atomic_load_explicit(&mp->curg, memory_order_relaxed);
-    __atomic_store_n(&gp->m, NULL, __ATOMIC_RELAXED);
-    atomic_store_explicit(&mp->curg, NULL, memory_order_release);
+    dropg_inline(mp, atomic_load_explicit(&mp->curg, memory_order_relaxed));
 }
 
 /* --- going to sleep --------------------------------------------------------- */
@@ -263,16 +267,25 @@ void startm(struct p *pp, bool spinning)
     notewakeup(&mp->park);
 }
 
-void wakep(void)
+NOINLINE static void wakep_slow(void)
 {
-    if (atomic_load(&sched.npidle) == 0)
-        return;
     uint32_t zero = 0;
-    if (atomic_load(&sched.nmspinning) != 0 ||
-        !atomic_compare_exchange_strong(&sched.nmspinning, &zero, 1))
+    if (!atomic_compare_exchange_strong(&sched.nmspinning, &zero, 1))
         return;
     delay_point("wakep");
     startm(NULL, true);
+}
+
+ALWAYS_INLINE void wakep_inline(void)
+{
+    if (unlikely(atomic_load(&sched.npidle) != 0) &&
+        atomic_load(&sched.nmspinning) == 0)
+        wakep_slow();
+}
+
+void wakep(void)
+{
+    wakep_inline();
 }
 
 /* The P was taken from an M that blocks: an M for it if findRunnable would find
@@ -584,6 +597,19 @@ top:
     goto top;
 }
 
+/* Puts onto a new stack what gogo pops, and where it returns to. Not before the
+ * G runs: until then its stack need not come into any cache, and often not even
+ * into memory. */
+static void prepare_stack(struct g *gp)
+{
+    uintptr_t *sp = (uintptr_t *)gp->sched_sp;
+    *--sp = (uintptr_t)goroutine_entry;
+    for (int i = 0; i < 6; i++)
+        *--sp = 0;
+    gp->sched_sp = (uintptr_t)sp;
+    gp->unstarted = false;
+}
+
 /* This and schedule are inlined into what mcall goes to, so that no call lies
  * between there and gogo: see mcall. */
 __attribute__((noreturn)) ALWAYS_INLINE void execute_inline(struct g *gp,
@@ -596,7 +622,8 @@ __attribute__((noreturn)) ALWAYS_INLINE void execute_inline(struct g *gp,
     atomic_store_explicit(&mp->curg, gp, memory_order_release);
     casgstatus(gp, Grunnable, Grunning);
     delay_point("execute");
-    gp->waitsince = 0;
+    if (unlikely(gp->unstarted))
+        prepare_stack(gp);
     /* Requests to the one that ran before, or to an earlier life. */
     atomic_store_explicit(&gp->preempt, false, memory_order_relaxed);
     atomic_store_explicit(&gp->preemptStop, false, memory_order_relaxed);
@@ -653,7 +680,7 @@ static void park_m(struct g *gp)
         blocked_with_m(gp, "blocks");
     casgstatus(gp, Grunning, Gwaiting);
     delay_point("park_m");
-    dropg();
+    dropg_inline(mp, gp);
     bool (*fn)(struct g *, void *) = mp->waitunlockf;
     void *lk = mp->waitlock;
     mp->waitunlockf = NULL;
@@ -693,8 +720,12 @@ void ready(struct g *gp, bool next)
 {
     struct m *mp = acquirem();
     casgstatus(gp, Gwaiting, Grunnable);
-    runqput(mp->p, gp, next);
-    wakep();
+    struct p *pp = mp->p;
+    if (next)
+        gp = runnext_swap(pp, gp);
+    if (gp != NULL)
+        runqput(pp, gp, false);
+    wakep_inline();
     releasem(mp);
 }
 

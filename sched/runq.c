@@ -130,15 +130,7 @@ bool runqputtail(struct p *pp, struct g *gp)
 void runqput(struct p *pp, struct g *gp, bool next)
 {
     if (next) {
-        if (nprocs == 1) {
-            /* No thief, and nobody to wake. */
-            struct g *old =
-                atomic_load_explicit(&pp->runnext, memory_order_relaxed);
-            atomic_store_explicit(&pp->runnext, gp, memory_order_release);
-            gp = old;
-        } else {
-            gp = atomic_exchange(&pp->runnext, gp);
-        }
+        gp = runnext_swap(pp, gp);
         if (gp == NULL)
             return;
         /* The one that was next goes to the tail. */
@@ -160,41 +152,42 @@ void runqput(struct p *pp, struct g *gp, bool next)
     }
 }
 
-/* The only P has no thieves. */
-static struct g *runqget_only(struct p *pp, bool *inherit)
+/* Gs that have not run for long are in no cache, nor are their stacks. Some
+ * places before they come up, fetch what a switch to them will touch: first the
+ * G, then, when that has arrived, what gogo pops and the frames it returns to.
+ * Slots of a full ring hold Gs; one that a thief took is still a G. */
+#define PREFETCH_G 6
+#define PREFETCH_STACK 3
+ALWAYS_INLINE void runq_prefetch(struct p *pp, uint32_t h)
 {
-    struct g *gp = atomic_load_explicit(&pp->runnext, memory_order_relaxed);
-    *inherit = gp != NULL;
-    if (gp != NULL) {
-        atomic_store_explicit(&pp->runnext, NULL, memory_order_relaxed);
-        return gp;
-    }
-    uint32_t h = atomic_load_explicit(&pp->runqhead, memory_order_relaxed);
-    if (h == atomic_load_explicit(&pp->runqtail, memory_order_relaxed))
-        return NULL;
-    gp = atomic_load_explicit(&pp->runq[h % RUNQ_SIZE], memory_order_relaxed);
-    atomic_store_explicit(&pp->runqhead, h + 1, memory_order_release);
-    return gp;
+    struct g *gp = atomic_load_explicit(&pp->runq[(h + PREFETCH_G) % RUNQ_SIZE],
+                                        memory_order_relaxed);
+    __builtin_prefetch(gp, 1);
+    __builtin_prefetch((char *)gp + CACHE_LINE, 1);
+    gp = atomic_load_explicit(&pp->runq[(h + PREFETCH_STACK) % RUNQ_SIZE],
+                              memory_order_relaxed);
+    const char *sp =
+        (const char *)__atomic_load_n(&gp->sched_sp, __ATOMIC_RELAXED);
+    __builtin_prefetch(sp, 1);
+    __builtin_prefetch(sp + CACHE_LINE, 1);
 }
 
-struct g *runqget(struct p *pp, bool *inherit)
+struct g *runqget_ring(struct p *pp)
 {
-    if (nprocs == 1)
-        return runqget_only(pp, inherit);
-    struct g *next = atomic_load(&pp->runnext);
-    if (next != NULL &&
-        atomic_compare_exchange_strong(&pp->runnext, &next, NULL)) {
-        *inherit = true;
-        return next;
-    }
-    *inherit = false;
     uint32_t h = atomic_load_explicit(&pp->runqhead, memory_order_acquire);
     for (;;) {
         uint32_t t = atomic_load_explicit(&pp->runqtail, memory_order_relaxed);
         if (t == h)
             return NULL;
+        if (t - h > PREFETCH_G)
+            runq_prefetch(pp, h);
         struct g *gp = atomic_load_explicit(&pp->runq[h % RUNQ_SIZE],
                                             memory_order_relaxed);
+        if (nprocs == 1) {
+            /* No thief. */
+            atomic_store_explicit(&pp->runqhead, h + 1, memory_order_release);
+            return gp;
+        }
         if (atomic_compare_exchange_weak_explicit(&pp->runqhead, &h, h + 1,
                                                   memory_order_acq_rel,
                                                   memory_order_acquire))

@@ -133,6 +133,7 @@ struct g {
     bool wipe;       /* checkmark: clear what lies below before going on */
     bool throwsplit; /* a prologue check is a bug now: native code runs on this
                         stack */
+    bool unstarted;  /* nothing is at sched_sp yet: see execute */
     /* In a native call (status Gsyscall, and until a P is held again behind it):
      * the stack is scanned from here; 0 otherwise. With throwsplit the caller's
      * registers are in native_regs. */
@@ -143,7 +144,7 @@ struct g {
     bool default_stack; /* may be kept for the next G */
     _Atomic uint32_t atomicstatus;
 
-    uint64_t goid;
+    struct m *lockedm;        /* runs on no other; written by itself only */
     _Atomic bool preempt;     /* asked to yield at the next safe point */
     _Atomic bool preemptStop; /* asked to park as Gpreempted instead */
     _Atomic bool preemptShrink;
@@ -158,8 +159,8 @@ struct g {
     void *param;           /* waker to woken: the sudog that fired */
     uintptr_t native_regs[6] CACHE_ALIGNED; /* rbx rbp r12 r13 r14 r15; its
                                                offset is known to assembly */
-    int64_t waitsince;
-    struct m *lockedm;    /* runs on no other; written by itself only */
+    /* A switch touches nothing of what follows. */
+    uint64_t goid;
     uint32_t lockedcount; /* tarn_lock_thread and callbacks under way */
     uint32_t userlocks;   /* of those, tarn_lock_thread */
     bool foreign;         /* an attached thread's: its stack is not ours */
@@ -456,7 +457,14 @@ ALWAYS_INLINE bool on_goroutine(void)
     return gp != NULL && gp->kind != STACK_SYSTEM;
 }
 /* The usual opening of a public call. Sets the error text if it fails. */
-bool require_goroutine(const char *what);
+COLD bool not_on_goroutine(const char *what);
+ALWAYS_INLINE bool require_goroutine(const char *what)
+{
+    struct g *gp = getg();
+    if (unlikely(gp == NULL) || unlikely(gp->kind == STACK_SYSTEM))
+        return not_on_goroutine(what);
+    return true;
+}
 const char *not_goroutine_why(void);
 extern uint32_t tarn_forked;
 
@@ -559,13 +567,65 @@ void gqueue_push(struct gqueue *q, struct g *gp);
 struct g *gqueue_pop(struct gqueue *q);
 void globrunqput(struct g *gp); /* sched.lock held */
 bool runqempty(struct p *pp);
+/* The P's M puts gp next, and has who was next before. With one P there is
+ * neither a thief nor anybody to wake: no locked instruction. */
+ALWAYS_INLINE struct g *runnext_swap(struct p *pp, struct g *gp)
+{
+    if (nprocs != 1)
+        return atomic_exchange(&pp->runnext, gp);
+    struct g *old = atomic_load_explicit(&pp->runnext, memory_order_relaxed);
+    atomic_store_explicit(&pp->runnext, gp, memory_order_release);
+    return old;
+}
 void runqput(struct p *pp, struct g *gp, bool next);
 bool runqputtail(struct p *pp, struct g *gp); /* false: it is full */
-struct g *runqget(struct p *pp, bool *inherit);
+struct g *runqget_ring(struct p *pp);
+ALWAYS_INLINE struct g *runqget(struct p *pp, bool *inherit)
+{
+    struct g *next = atomic_load_explicit(&pp->runnext, memory_order_relaxed);
+    if (next != NULL) {
+        *inherit = true;
+        if (nprocs == 1) {
+            atomic_store_explicit(&pp->runnext, NULL, memory_order_relaxed);
+            return next;
+        }
+        /* A thief may be faster. */
+        if (atomic_compare_exchange_strong(&pp->runnext, &next, NULL))
+            return next;
+    }
+    *inherit = false;
+    return runqget_ring(pp);
+}
 struct g *runqsteal(struct p *pp, struct p *victim, bool steal_runnext);
 void allgadd(struct g *gp);
-struct sudog *acquireSudog(void); /* by a goroutine; never NULL */
-void releaseSudog(struct sudog *s);
+/* By a goroutine; never NULL, all zero. Nothing preempts between here and
+ * there, so the P stays ours. */
+#define SUDOGS_KEPT 512u
+COLD struct sudog *newSudog(void);
+void freeSudog(struct sudog *s);
+ALWAYS_INLINE struct sudog *acquireSudog(void)
+{
+    struct p *pp = getg()->m->p;
+    struct sudog *s = pp->sudogcache;
+    if (unlikely(s == NULL))
+        return newSudog();
+    pp->sudogcache = s->next;
+    pp->nsudog--;
+    s->next = NULL;
+    return s;
+}
+ALWAYS_INLINE void releaseSudog(struct sudog *s)
+{
+    struct p *pp = getg()->m->p;
+    memset(s, 0, sizeof(*s));
+    if (unlikely(pp->nsudog >= SUDOGS_KEPT)) {
+        freeSudog(s);
+        return;
+    }
+    s->next = pp->sudogcache;
+    pp->sudogcache = s;
+    pp->nsudog++;
+}
 
 /* If the caller is asked to stop, does so. For API entry points. */
 void preempt_check_slow(void);
