@@ -45,7 +45,7 @@
 inline native_call()
 {
     if
-    :: gp != 0 || status[1] == Gdead -> skip
+    :: NG == 1 || gp != 0 || status[NG - 1] == Gdead -> skip
     fi
 }
 

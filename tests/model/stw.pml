@@ -22,7 +22,7 @@
  *  9 the stop looks at native calls once, not again with its requests
  * 10 the stop does not look at native calls, enter does
  * 11 startTheWorld wakes nobody
- * 12 (FOREACHP) enter does not run runSafePointFn
+ * 12 (FOREACHP) handoffp does not run runSafePointFn
  */
 #ifndef NM
 #define NM 3
@@ -60,7 +60,7 @@ inline native_call()
 {
     if
     :: skip
-    :: finished
+    :: true -> finished
     fi
 }
 
