@@ -184,8 +184,7 @@ void preemptM(struct m *mp)
     int32_t tid = __atomic_load_n(&mp->procid, __ATOMIC_ACQUIRE);
     if (!preempt_signals_on() || tid == 0)
         return;
-    if (unlikely(options.droppreempt != 0) &&
-        rand_below(&getg()->m->rand, 100) < (uint32_t)options.droppreempt)
+    if (lose_request())
         return;
     uint32_t none = 0;
     if (!atomic_compare_exchange_strong(&mp->signalPending, &none, 1)) {

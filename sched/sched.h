@@ -645,6 +645,7 @@ bool canPreemptM(struct m *mp);
 void set_stackguard(struct g *gp, uintptr_t v);
 
 void post_preempt(struct g *gp, struct m *mp);
+bool lose_request(void);
 
 /* Asynchronous preemption (preempt.c) and signals (signal.c). */
 tarn_status preempt_check_options(const struct tarn_options *o);

@@ -43,11 +43,20 @@ bool canPreemptM(struct m *mp)
            atomic_load_explicit(&pp->status, memory_order_relaxed) == Prunning;
 }
 
+/* Option droppreempt. */
+bool lose_request(void)
+{
+    struct g *self = getg();
+    return unlikely(options.droppreempt != 0) && self != NULL &&
+           rand_below(&self->m->rand, 100) < (uint32_t)options.droppreempt;
+}
+
 /* True: a request was posted. */
 bool preemptone(struct p *pp)
 {
     struct m *mp = atomic_load(&pp->m);
-    if (mp == NULL || mp == getg()->m)
+    struct g *self = getg(); /* NULL: tests ask from threads of their own */
+    if (mp == NULL || (self != NULL && mp == self->m))
         return false;
     struct g *gp = atomic_load_explicit(&mp->curg, memory_order_acquire);
     if (gp == NULL || gp == mp->g0)
@@ -55,11 +64,8 @@ bool preemptone(struct p *pp)
     /* In a native call it has stopped already, as far as it can. */
     if ((readgstatus(gp) & ~(uint32_t)Gscan) == Gsyscall)
         return false;
-    if (unlikely(options.droppreempt != 0)) {
-        struct m *me = getg()->m;
-        if (rand_below(&me->rand, 100) < (uint32_t)options.droppreempt)
-            return true;
-    }
+    if (unlikely(lose_request()))
+        return true;
     atomic_store(&gp->preempt, true);
     delay_point("preemptone");
     post_preempt(gp, mp);

@@ -59,9 +59,7 @@ struct suspendGState suspendG(struct g *gp)
              * takes back what was meant for an earlier life, and whoever finds
              * its guard overwritten without being asked goes on), and we look
              * again at what gp does. */
-            bool drop =
-                options.droppreempt != 0 &&
-                rand_below(&self->m->rand, 100) < (uint32_t)options.droppreempt;
+            bool drop = lose_request();
             reissue_at = now + REISSUE_NS;
             struct m *mp = __atomic_load_n(&gp->m, __ATOMIC_RELAXED);
             uint32_t gen = mp != NULL ? atomic_load(&mp->preemptGen) : 0;
