@@ -830,7 +830,12 @@ static void *storm_signals(void *unused)
 {
     struct tarn_preempt_stats st = {.struct_size = sizeof st};
     do {
-        preemptall();
+        for (uint32_t i = 0; i < nprocs; i++) {
+            struct m *mp = atomic_load(&allp[i]->m);
+            atomic_store(&allp[i]->preempt, true);
+            if (mp != NULL)
+                preemptM(mp);
+        }
         CHECK_ST(tarn_preempt_stats(&st), TARN_OK);
     } while (st.restarted < 100 || atomic_load(&storm_rounds) < 100);
     atomic_store(&storm_stop, true);
