@@ -36,6 +36,8 @@
 void asm_mcall(void (*fn)(struct g *gp));
 void asm_systemstack(void (*fn)(void *arg), void *arg);
 void asm_gogo(struct g *gp) __attribute__((noreturn));
+void call_on_goroutine(struct g *gp, void (*body)(void *), void *c);
+void asm_call_on_goroutine(struct g *gp, void (*body)(void *), void *c);
 void asm_mstart_call(struct m *mp, void (*fn)(void));
 void asm_mstart_return(struct m *mp) __attribute__((noreturn));
 
@@ -246,6 +248,64 @@ NO_SANITIZE void systemstack(void (*fn)(void *arg), void *arg)
     asm_systemstack(call_on_g0, &c);
     tsan_switch(f);
     asan_arrive_on_goroutine();
+}
+
+/* --- from native code on g0 to a goroutine and back ---------------------------- */
+
+struct up_call {
+    void (*body)(void *);
+    void *c;
+    struct g *gp;
+};
+
+NO_SANITIZE static void call_up(void *vu)
+{
+    struct up_call *u = vu;
+    struct g *gp = u->gp;
+#if TARN_ASAN
+    struct fiber *f = gp->fiber, *f0 = gp->m->g0->fiber;
+    __sanitizer_finish_switch_fiber(f->fake_stack, &f0->bottom, &f0->size);
+#endif
+    u->body(u->c);
+#if TARN_ASAN
+    asan_leave(&f->fake_stack, f0->bottom, f0->size);
+#endif
+    (void)gp;
+}
+
+NO_SANITIZE void call_on_goroutine(struct g *gp, void (*body)(void *), void *c)
+{
+    struct fiber *f = gp->fiber, *f0 = gp->m->g0->fiber;
+    struct up_call u = {body, c, gp};
+    asan_leave(&f0->fake_stack, (const void *)gp->stack.lo,
+               gp->stack.hi - gp->stack.lo);
+    tsan_switch(f);
+    asm_call_on_goroutine(gp, call_up, &u);
+    tsan_switch(f0);
+#if TARN_ASAN
+    __sanitizer_finish_switch_fiber(f0->fake_stack, NULL, NULL);
+#endif
+}
+
+/* --- threads that we did not make -------------------------------------------------- */
+
+/* By the thread itself: its own stack is gp's, mp's g0 has another. */
+NO_SANITIZE void fiber_foreign(struct m *mp, struct g *gp)
+{
+    struct fiber *f0 = mp->g0->fiber, *f = gp->fiber;
+    if (f0 == NULL) {
+        f0 = mp->g0->fiber = new_fiber();
+        f0->bottom = (const void *)mp->g0->stack.lo;
+        f0->size = mp->g0->stack.hi - mp->g0->stack.lo;
+#if TARN_TSAN
+        f0->tsan = __tsan_create_fiber(0);
+#endif
+    }
+    if (f == NULL)
+        f = gp->fiber = new_fiber();
+#if TARN_TSAN
+    f->tsan = __tsan_get_current_fiber();
+#endif
 }
 
 /* --- a goroutine's first frame ------------------------------------------------ */

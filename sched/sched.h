@@ -19,7 +19,8 @@
  * Invariants
  *  1. G status changes only along the edges of the table in status.c, through
  *     the cas helpers below; debug builds check each edge.
- *  2. The scan bit is a lock on the goroutine's stack. Whoever set it may read
+ *  2. The scan bit is a lock on the stack of a goroutine that does not run.
+ *     Whoever set it may read
  *     and move the stack; nobody runs or readies that G meanwhile. Nothing
  *     that can block or fault is done under it.
  *  3. A running P has exactly one M (p->m->p == p). A P without an M is idle
@@ -43,6 +44,7 @@
 #define TARN_SCHED_SCHED_H_
 
 #include <pthread.h>
+#include <signal.h>
 
 #include "base/base.h"
 #include "base/lock.h"
@@ -50,8 +52,8 @@
 #include "heap/heap.h"
 #include "tarn/sched.h"
 
-/* Status of a G. The scan bit is added to one of runnable, running, syscall,
- * waiting, preempted. */
+/* Status of a G. The scan bit is added to one of runnable, syscall, waiting,
+ * preempted. */
 enum {
     Gidle = 0,
     Grunnable = 1,
@@ -88,7 +90,8 @@ enum { Pidle = 0, Prunning = 1, Psyscall = 2, Pgcstop = 3, Pdead = 4 };
     X(GC_ASSIST, "GC assist marking")                                          \
     X(GC_SELF_SCAN, "GC self scan")                                            \
     X(GC_WAIT, "wait for GC cycle")                                            \
-    X(GC_IDLE, "GC (idle)")
+    X(GC_IDLE, "GC (idle)")                                                    \
+    X(MAIN_END, "end of a callback on the thread of tarn_main")
 enum wait_reason {
 #define WAIT_REASON_ENUM_(n, s) WAIT_##n,
     WAIT_REASONS(WAIT_REASON_ENUM_)
@@ -125,29 +128,46 @@ struct g {
     uintptr_t sched_sp;            /* saved stack pointer when not running */
     _Atomic uintptr_t stackguard0; /* stack.lo + guard, or a request */
     struct m *m;
+    void *xregs; /* stopped asynchronously: its extended registers */
+    _Atomic bool asyncSafePoint; /* so: the stack may be scanned, not moved */
+    bool wipe;       /* checkmark: clear what lies below before going on */
+    bool throwsplit; /* a prologue check is a bug now: native code runs on this
+                        stack */
+    bool unstarted;  /* nothing is at sched_sp yet: see execute */
+    /* In a native call (status Gsyscall, and until a P is held again behind it):
+     * the stack is scanned from here; 0 otherwise. With throwsplit the caller's
+     * registers are in native_regs. */
+    uintptr_t syscallsp;
     struct stack stack;
     uintptr_t stackguard1; /* what stackguard0 is without a request */
     enum stack_kind kind;
     bool default_stack; /* may be kept for the next G */
     _Atomic uint32_t atomicstatus;
 
-    uint64_t goid;
+    struct m *lockedm;        /* runs on no other; written by itself only */
     _Atomic bool preempt;     /* asked to yield at the next safe point */
     _Atomic bool preemptStop; /* asked to park as Gpreempted instead */
     _Atomic bool preemptShrink;
     _Atomic bool system; /* the runtime's own: not scanned, not counted */
     _Atomic bool gcscandone;
-    bool throwsplit; /* growing the stack now is a bug */
     bool dead_reported;
     _Atomic bool parkingOnChan, activeStackChans;
     _Atomic uint32_t selectDone;
     uint32_t waitreason;
-    int64_t waitsince;
     struct g *schedlink;   /* in a queue of Gs */
     struct sudog *waiting; /* sudogs this G waits on, in lock order */
     void *param;           /* waker to woken: the sudog that fired */
-    uintptr_t syscallsp;   /* != 0: in a native call; scan from here */
-    struct m *lockedm;
+    uintptr_t native_regs[6] CACHE_ALIGNED; /* rbx rbp r12 r13 r14 r15; its
+                                               offset is known to assembly */
+    /* A switch touches nothing of what follows. */
+    uint64_t goid;
+    uint32_t lockedcount; /* tarn_lock_thread and callbacks under way */
+    uint32_t userlocks;   /* of those, tarn_lock_thread */
+    bool foreign;         /* an attached thread's: its stack is not ours */
+    bool worldstopped;    /* by tarn_world_stop */
+    /* tarn_native_call: what to run, what it returned. */
+    void *(*native_fn)(void *);
+    void *native_arg;
 
     tarn_fn fn;            /* entry, for reports */
     void *entry_arg;       /* root until the goroutine has started */
@@ -175,6 +195,8 @@ struct timers {
 };
 
 #define RUNQ_SIZE 256
+/* Of an attached thread's stack: how much of what is unused checkmark clears. */
+#define STACK_WIPE ((uintptr_t)64 << 10)
 
 struct p {
     uint32_t id;
@@ -204,13 +226,19 @@ struct p {
 
     /* sysmon's own notes. */
     uint32_t sysmon_schedtick, sysmon_syscalltick;
-    int64_t sysmon_schedwhen, sysmon_syscallwhen;
+    int64_t sysmon_schedwhen; /* when to ask for the P */
+    int64_t sysmon_reissue;   /* and then after so long again */
+    int64_t sysmon_syscallwhen;
+    bool sysmon_insyscall;
 };
 
 struct m {
     /* Offsets known to assembly. */
     struct g *g0;
     struct g *_Atomic curg;
+    void *xspare;   /* where the next asynchronous stop puts registers */
+    uint32_t mxcsr; /* the thread's own, as it started */
+    uint16_t fpucw;
 
     uint64_t id;
     struct p *_Atomic p;
@@ -218,6 +246,8 @@ struct m {
     struct p *oldp;
     _Atomic uintptr_t *_Atomic tls_guard; /* this thread's %fs:0x70, 0 for g0 */
     int32_t locks;                        /* > 0: not preemptible */
+    _Atomic uint32_t slotlock; /* tls_guard goes with the thread, who writes it
+                                  from elsewhere holds this */
     bool spinning;
     bool exit_to_main; /* M0: leave schedule(), return from tarn_main */
     struct note park;
@@ -226,11 +256,23 @@ struct m {
     bool (*waitunlockf)(struct g *gp, void *lock);
     void *waitlock;
     pthread_t thread;
-    int32_t procid;
+    int32_t procid;                 /* 0: no signals to it (yet, or any more) */
+    _Atomic uint32_t signalPending; /* a signal of preemptM is under way */
+    _Atomic uint32_t preemptGen;    /* handled ones; before pending is 0 */
+    /* Of the last one: where it hit, and 1 + why it was refused; 0 if not. */
+    _Atomic uintptr_t signal_pc;
+    _Atomic uint32_t refused_why;
+    sigset_t host_mask; /* M0, foreign threads: to be restored */
+    uint64_t sigrand;
     uint64_t rand;
     void (*mstartfn)(void);
     struct g *lockedg;
-    uintptr_t main_sp; /* M0: where tarn_main's frame continues */
+    int32_t parked_locked; /* 1: in stoplockedm, nobody has woken it; -1: it
+                                is woken before it slept; sched.lock */
+
+    struct foreign *foreign; /* thread.c: of a thread that we did not make */
+    void *signal_stack;
+    bool own_signal_stack; /* it is installed */
     struct g g0_storage;
 };
 
@@ -247,6 +289,7 @@ struct schedt {
     uint32_t nmidle;
     int32_t nmidlelocked;
     int32_t nmsys;
+    struct m *mfree;        /* whose threads have ended */
     _Atomic uint64_t mnext; /* Ms made or being made */
     struct p *pidle;
     _Atomic uint32_t npidle;
@@ -258,8 +301,14 @@ struct schedt {
     struct note stopnote;
     int64_t stop_began, stop_took;
 
-    _Atomic bool sysmonwait;
-    struct note sysmonnote;
+    _Atomic bool sysmonwait; /* in deep sleep */
+    _Atomic bool sysmonlazy; /* its naps are long: worth waking */
+    struct note sysmonnote;  /* ends either; set under sched.lock */
+    /* Naps of sysmon; Ps that it took from native calls, and those that threads
+     * back from one took from others. */
+    _Atomic uint64_t sysmon_rounds, retaken, exit_retaken;
+    _Atomic bool foreign_seen; /* a thread attached once: whoever waits may be
+                                  woken by one that we do not know */
 
     void (*safePointFn)(struct p *);
     int32_t safePointWait;
@@ -275,6 +324,11 @@ struct schedt {
 
     bool started; /* tarn_main is running; these two by lock */
     bool main_done;
+    /* tarn_main returns on M0's stack, so not while native code there waits for
+     * a callback; these three by lock. */
+    bool main_ending;        /* M0 begins no more of them */
+    uint32_t m0_callbacks;   /* under way */
+    struct g *main_waits;    /* for the last of them */
     struct g *_Atomic maing; /* when it ends, tarn_main returns */
     bool initialised;
     uint32_t worldsema;      /* 1 free, 0 held; under sched.lock */
@@ -290,6 +344,8 @@ extern struct m m0;
  * to allglen. */
 extern _Atomic size_t allglen;
 struct g *allg_at(size_t i);
+
+enum text_kind { TEXT_UNKNOWN, TEXT_UNMANAGED, TEXT_MANAGED };
 
 /* What the layers above install before the first goroutine exists. */
 struct sched_hooks {
@@ -311,11 +367,19 @@ struct sched_hooks {
     void (*bulk_barrier)(void *dst, const void *src, size_t n);
     void (*shade)(const void *p); /* keep p alive this cycle, if marking */
     void *(*alloc)(size_t n, enum layout layout); /* tarn_alloc_... */
+    /* What text is it that holds pc? Called by signal handlers. */
+    enum text_kind (*text_kind)(uintptr_t pc);
+    /* Looks for modules that were loaded since; not by signal handlers. */
+    void (*text_refresh)(void);
     void (*goexit)(struct g *gp); /* on g0, gp is about to be dead */
     /* Every stop, when the world runs again: whole and stopping time. */
     void (*stw_done)(int64_t total_ns, int64_t stopping_ns);
 };
 extern struct sched_hooks sched_hooks;
+
+/* Builds for sanitizers have other mcall, systemstack, gogo, mstart_call and
+ * mstart_return around those of the assembly (fiber.c). */
+#define TARN_FIBERS (TARN_ASAN || TARN_TSAN)
 
 /* --- assembly (asm_amd64.S) ------------------------------------------------ */
 
@@ -329,12 +393,44 @@ ALWAYS_INLINE struct g *getg(void)
 }
 void setg(struct g *gp); /* thread start only */
 
+/* tarn_local: the cache that inline allocations on this thread take from. It is
+ * that of the P that this thread holds and that nobody can take away from it;
+ * else NULL. Follows m->p, so it need not change with the goroutine; a native
+ * call, whose P may be retaken, sets it to NULL and back. */
+ALWAYS_INLINE struct mcache_entry *local_cache(void)
+{
+    struct mcache_entry *cache;
+    __asm__ volatile("movq tarn_local@gottpoff(%%rip), %0\n\t"
+                     "movq %%fs:(%0), %0"
+                     : "=r"(cache));
+    return cache;
+}
+ALWAYS_INLINE void set_local_cache(struct p *pp) /* NULL: none */
+{
+    struct mcache_entry *cache = pp != NULL ? pp->mcache.fast : NULL;
+    uintptr_t scratch;
+    __asm__ volatile("movq tarn_local@gottpoff(%%rip), %0\n\t"
+                     "movq %1, %%fs:(%0)"
+                     : "=&r"(scratch)
+                     : "r"(cache)
+                     : "memory");
+}
+
 /* Leaves the current goroutine: saves it, switches to g0, calls fn(gp). */
 void mcall(void (*fn)(struct g *gp));
 /* Calls fn(arg) on g0 and returns; directly if already there. The goroutine's
  * stack is scannable meanwhile (sched_sp is set). */
 void systemstack(void (*fn)(void *arg), void *arg);
+#if TARN_FIBERS
 void gogo(struct g *gp) __attribute__((noreturn));
+#else
+/* By a jump: see mcall in asm_amd64.S. */
+__attribute__((noreturn)) ALWAYS_INLINE void gogo(struct g *gp)
+{
+    __asm__ volatile("jmp asm_gogo" : : "D"(gp) : "memory");
+    __builtin_unreachable();
+}
+#endif
 /* Runs fn on this stack with g0->sched_sp set to it, fn does not return;
  * mstart_return leaves it again. */
 void mstart_call(struct m *mp, void (*fn)(void));
@@ -349,9 +445,6 @@ struct start_pair goroutine_begin(void);
 
 /* --- sanitizers (fiber.c) ---------------------------------------------------- */
 
-/* Builds for them have other mcall, systemstack, gogo, mstart_call and
- * mstart_return around those of the assembly. */
-#define TARN_FIBERS (TARN_ASAN || TARN_TSAN)
 #if TARN_FIBERS
 void fiber_thread(struct m *mp); /* by the thread itself, before mstart_call */
 struct start_pair fiber_begin(struct start_pair body); /* goroutine_begin */
@@ -364,8 +457,21 @@ ALWAYS_INLINE bool on_goroutine(void)
     return gp != NULL && gp->kind != STACK_SYSTEM;
 }
 /* The usual opening of a public call. Sets the error text if it fails. */
-bool require_goroutine(const char *what);
+COLD bool not_on_goroutine(const char *what);
+ALWAYS_INLINE bool require_goroutine(const char *what)
+{
+    struct g *gp = getg();
+    if (unlikely(gp == NULL) || unlikely(gp->kind == STACK_SYSTEM))
+        return not_on_goroutine(what);
+    return true;
+}
+const char *not_goroutine_why(void);
+extern uint32_t tarn_forked;
 
+#ifdef TARN_MANAGED_TEXT
+/* Tests: managed code can move to another M between the load and the add. */
+struct m *acquirem(void);
+#else
 ALWAYS_INLINE struct m *acquirem(void)
 {
     struct m *mp = getg()->m;
@@ -373,10 +479,21 @@ ALWAYS_INLINE struct m *acquirem(void)
     __asm__ volatile("" ::: "memory");
     return mp;
 }
+#endif
 ALWAYS_INLINE void releasem(struct m *mp)
 {
     __asm__ volatile("" ::: "memory");
     mp->locks--;
+}
+
+ALWAYS_INLINE void lock_slot(struct m *mp)
+{
+    while (atomic_exchange_explicit(&mp->slotlock, 1, memory_order_acquire))
+        procyield(10);
+}
+ALWAYS_INLINE void unlock_slot(struct m *mp)
+{
+    atomic_store_explicit(&mp->slotlock, 0, memory_order_release);
 }
 
 /* --- status (status.c) ------------------------------------------------------ */
@@ -385,7 +502,31 @@ ALWAYS_INLINE uint32_t readgstatus(struct g *gp)
 {
     return atomic_load_explicit(&gp->atomicstatus, memory_order_acquire);
 }
-void casgstatus(struct g *gp, uint32_t from, uint32_t to);
+/* Running, dead, idle and copystack are left by one thread only, and nobody takes
+ * the scan bit in them: that needs no CAS. (A request to a running goroutine is
+ * posted without the bit, see suspendG.) From the others it spins while somebody
+ * holds the bit. */
+void check_edge(struct g *gp, uint32_t from, uint32_t to);
+void casgstatus_slow(struct g *gp, uint32_t from, uint32_t to);
+ALWAYS_INLINE void casgstatus(struct g *gp, uint32_t from, uint32_t to)
+{
+#if TARN_CHECKS >= 2
+    check_edge(gp, from, to);
+#endif
+    if (from == Grunning || from == Gdead || from == Gcopystack ||
+        from == Gidle) {
+        if (unlikely(atomic_load_explicit(&gp->atomicstatus,
+                                          memory_order_relaxed) != from))
+            casgstatus_slow(gp, from, to);
+        atomic_store_explicit(&gp->atomicstatus, to, memory_order_release);
+        return;
+    }
+    uint32_t old = from;
+    if (unlikely(!atomic_compare_exchange_strong_explicit(
+            &gp->atomicstatus, &old, to, memory_order_acq_rel,
+            memory_order_relaxed)))
+        casgstatus_slow(gp, from, to);
+}
 bool castogscanstatus(struct g *gp, uint32_t from, uint32_t to);
 void casfrom_Gscanstatus(struct g *gp, uint32_t from, uint32_t to);
 void casGToPreemptScan(struct g *gp, uint32_t from, uint32_t to);
@@ -408,6 +549,7 @@ void ready(struct g *gp, bool next);
 /* From a thread without a P, or for many: onto the global queue. */
 void injectglist(struct gqueue *q);
 void schedule(void) __attribute__((noreturn));
+void execute(struct g *gp, bool inherit) __attribute__((noreturn));
 void gosched_m(struct g *gp) __attribute__((noreturn)); /* for mcall */
 void gopreempt_m(struct g *gp) __attribute__((noreturn));
 void preemptPark(struct g *gp) __attribute__((noreturn));
@@ -425,12 +567,65 @@ void gqueue_push(struct gqueue *q, struct g *gp);
 struct g *gqueue_pop(struct gqueue *q);
 void globrunqput(struct g *gp); /* sched.lock held */
 bool runqempty(struct p *pp);
+/* The P's M puts gp next, and has who was next before. With one P there is
+ * neither a thief nor anybody to wake: no locked instruction. */
+ALWAYS_INLINE struct g *runnext_swap(struct p *pp, struct g *gp)
+{
+    if (nprocs != 1)
+        return atomic_exchange(&pp->runnext, gp);
+    struct g *old = atomic_load_explicit(&pp->runnext, memory_order_relaxed);
+    atomic_store_explicit(&pp->runnext, gp, memory_order_release);
+    return old;
+}
 void runqput(struct p *pp, struct g *gp, bool next);
-struct g *runqget(struct p *pp, bool *inherit);
+bool runqputtail(struct p *pp, struct g *gp); /* false: it is full */
+struct g *runqget_ring(struct p *pp);
+ALWAYS_INLINE struct g *runqget(struct p *pp, bool *inherit)
+{
+    struct g *next = atomic_load_explicit(&pp->runnext, memory_order_relaxed);
+    if (next != NULL) {
+        *inherit = true;
+        if (nprocs == 1) {
+            atomic_store_explicit(&pp->runnext, NULL, memory_order_relaxed);
+            return next;
+        }
+        /* A thief may be faster. */
+        if (atomic_compare_exchange_strong(&pp->runnext, &next, NULL))
+            return next;
+    }
+    *inherit = false;
+    return runqget_ring(pp);
+}
 struct g *runqsteal(struct p *pp, struct p *victim, bool steal_runnext);
 void allgadd(struct g *gp);
-struct sudog *acquireSudog(void); /* by a goroutine; never NULL */
-void releaseSudog(struct sudog *s);
+/* By a goroutine; never NULL, all zero. Nothing preempts between here and
+ * there, so the P stays ours. */
+#define SUDOGS_KEPT 512u
+COLD struct sudog *newSudog(void);
+void freeSudog(struct sudog *s);
+ALWAYS_INLINE struct sudog *acquireSudog(void)
+{
+    struct p *pp = getg()->m->p;
+    struct sudog *s = pp->sudogcache;
+    if (unlikely(s == NULL))
+        return newSudog();
+    pp->sudogcache = s->next;
+    pp->nsudog--;
+    s->next = NULL;
+    return s;
+}
+ALWAYS_INLINE void releaseSudog(struct sudog *s)
+{
+    struct p *pp = getg()->m->p;
+    memset(s, 0, sizeof(*s));
+    if (unlikely(pp->nsudog >= SUDOGS_KEPT)) {
+        freeSudog(s);
+        return;
+    }
+    s->next = pp->sudogcache;
+    pp->sudogcache = s;
+    pp->nsudog++;
+}
 
 /* If the caller is asked to stop, does so. For API entry points. */
 void preempt_check_slow(void);
@@ -446,8 +641,28 @@ ALWAYS_INLINE void preempt_check(void)
 bool preemptone(struct p *pp);
 bool preemptall(void);
 bool canPreemptM(struct m *mp);
-/* Puts g's request word where the running thread's prologues see it. */
+/* By the thread that runs g: the word, and where its prologues see it. */
 void set_stackguard(struct g *gp, uintptr_t v);
+
+void post_preempt(struct g *gp, struct m *mp);
+
+/* Asynchronous preemption (preempt.c) and signals (signal.c). */
+tarn_status preempt_check_options(const struct tarn_options *o);
+void initsig(void);
+void minit_signals(struct m *mp);   /* by the thread: it may be signalled */
+void unminit_signals(struct m *mp); /* no more; restores the thread's mask */
+/* Best effort: at most one signal is under way to an M. */
+void preemptM(struct m *mp);
+/* On the signal stack. True: the runtime waited for it. */
+bool doSigPreempt(ucontext_t *uc);
+bool preempt_signals_on(void); /* are they sent at all? */
+extern int preempt_signal;
+void preempt_init(void);
+void minit_preempt(struct m *mp); /* by the thread, before minit_signals */
+const char *async_refusal_text(uint32_t why); /* of m->refused_why; NULL: 0 */
+extern size_t xregs_size;                     /* of g->xregs */
+/* stw.c: the stop of the world has taken too long: who holds it up (watch.c). */
+void stw_report(int64_t waited_ns);
 
 /* The stops of the collector (from a system goroutine, worldsema held). */
 void stopTheWorldWithSema(void);
@@ -455,12 +670,23 @@ void startTheWorldWithSema(void);
 /* For goroutines: acquire worldsema, make the caller scannable, stop. */
 void stopTheWorld(void);
 void startTheWorld(void);
+/* Whoever has stopped the world tries to block, to end, ... */
+void blocked_with_m(struct g *gp, const char *what) __attribute__((noreturn));
 void worldsema_acquire(void); /* parks if needed */
 void worldsema_release(void);
 /* Runs fn on every P at a safe point, not all at once; worldsema held. */
 void forEachP(void (*fn)(struct p *));
 void *sysmon_thread(void *unused);
 void checkdead(void); /* sched.lock held */
+
+/* --- inline sequences (unsafe.c) -------------------------------------------- */
+
+/* Where code that was interrupted at pc has to go on: at the start of the
+ * restartable sequence that pc lies in, else at pc. Async-signal-safe, no lock. */
+uintptr_t unsafe_restart(uintptr_t pc);
+/* The sequence that pc lies in: *lo <= pc < *hi. */
+bool unsafe_range_of(uintptr_t pc, uintptr_t *lo, uintptr_t *hi);
+size_t unsafe_range_count(void);
 
 /* --- start and end (main.c) -------------------------------------------------- */
 
@@ -498,10 +724,63 @@ void timer_wake_sleeper(int64_t when); /* proc.c */
 /* For markroot: calls fn on every keep and arg of running timers. */
 void timers_each(struct p *pp, void (*fn)(const void *p, void *arg), void *arg);
 
-/* --- test instruments ------------------------------------------------------------ */
+/* --- native calls (syscall.c) ---------------------------------------------- */
+
+/* Grunning -> Gsyscall; gp->syscallsp is set. The P may be taken from then on.
+ * On the thread that runs gp, with g0 as its current g or on g0. */
+void entersyscall(struct g *gp);
+/* The same, and the P is handed on at once: the call is known to block. */
+void entersyscallblock(struct g *gp);
+/* Gsyscall -> Grunning, as gp and with a P; may park gp and come back on another
+ * thread. On gp's stack. A safe point. */
+void exitsyscall(struct g *gp);
+/* Code with stack checks runs between enter and leave on gp's stack. */
+void native_morestack(struct g *gp)
+    __attribute__((noreturn, visibility("hidden")));
+/* tarn_native_call by a goroutine, of a call that is known to block. */
+void *native_call_blocking(void *(*fn)(void *), void *arg);
+/* If the thread of pp is in a native call: keeps it there until resume_syscall,
+ * and returns it. */
+struct m *setBlockOnExitSyscall(struct p *pp);
+void resume_syscall(struct m *mp);
+/* Takes pp from such a thread: it is Pidle and the caller's. */
+void takeP(struct p *pp, struct m *mp);
+/* For a stop of the world, sched.lock held: takes every P whose thread is in a
+ * native call. */
+void stop_syscalls(void);
+
+/* --- threads bound to goroutines (proc.c, thread.c) ------------------------- */
+
+void stoplockedm(void); /* returns with a P: lockedg is to run */
+void startlockedm(struct g *gp);
+void lockOSThread(struct g *gp);
+void unlockOSThread(struct g *gp);
+void incidlelocked(int32_t v);
+void sysmon_wake(void);         /* sched.lock held */
+bool free_thread(struct g *gp); /* gp ends: its M may run others */
+void mexit(void) __attribute__((noreturn));
+void minit(struct m *mp);
+void unminit(struct m *mp);
+#if TARN_FIBERS
+void fiber_foreign(struct m *mp, struct g *gp);
+#endif
+
+/* --- test instruments --------------------------------------------------------- */
 
 /* Random delay at a named protocol step when option delays is set. */
 void delay_point_slow(const char *name);
+void delay_point_signal_slow(struct m *mp);
+/* The same inside the handler of the preemption signal. */
+ALWAYS_INLINE void delay_point_signal(struct m *mp, const char *name)
+{
+    (void)name;
+#if TARN_CHECKS >= 2
+    if (unlikely(options.delays != 0))
+        delay_point_signal_slow(mp);
+#else
+    (void)mp;
+#endif
+}
 ALWAYS_INLINE void delay_point(const char *name)
 {
 #if TARN_CHECKS >= 2

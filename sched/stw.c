@@ -18,6 +18,24 @@ void set_stackguard(struct g *gp, uintptr_t v)
             memory_order_relaxed);
 }
 
+/* Each prologue compares the stack pointer with this word: the request costs the
+ * running code nothing until it is there. By another thread, of gp that seems to
+ * run on mp (NULL: on none). */
+void post_preempt(struct g *gp, struct m *mp)
+{
+    atomic_store_explicit(&gp->stackguard0, STACK_PREEMPT,
+                          memory_order_relaxed);
+    if (mp == NULL)
+        return;
+    /* The thread may be one that detaches or ends. */
+    lock_slot(mp);
+    _Atomic uintptr_t *slot =
+        atomic_load_explicit(&mp->tls_guard, memory_order_relaxed);
+    if (slot != NULL)
+        atomic_store_explicit(slot, STACK_PREEMPT, memory_order_release);
+    unlock_slot(mp);
+}
+
 bool canPreemptM(struct m *mp)
 {
     struct p *pp = mp->p;
@@ -34,6 +52,9 @@ bool preemptone(struct p *pp)
     struct g *gp = atomic_load_explicit(&mp->curg, memory_order_acquire);
     if (gp == NULL || gp == mp->g0)
         return false;
+    /* In a native call it has stopped already, as far as it can. */
+    if ((readgstatus(gp) & ~(uint32_t)Gscan) == Gsyscall)
+        return false;
     if (unlikely(options.droppreempt != 0)) {
         struct m *me = getg()->m;
         if (rand_below(&me->rand, 100) < (uint32_t)options.droppreempt)
@@ -41,14 +62,10 @@ bool preemptone(struct p *pp)
     }
     atomic_store(&gp->preempt, true);
     delay_point("preemptone");
-    /* Each prologue compares the stack pointer with this word: the request
-     * costs the running code nothing until it is there. */
-    atomic_store_explicit(&gp->stackguard0, STACK_PREEMPT,
-                          memory_order_relaxed);
-    atomic_store_explicit(
-        atomic_load_explicit(&mp->tls_guard, memory_order_relaxed),
-        STACK_PREEMPT, memory_order_release);
+    post_preempt(gp, mp);
     atomic_store_explicit(&pp->preempt, true, memory_order_relaxed);
+    /* And where it calls nothing, the signal finds it. */
+    preemptM(mp);
     return true;
 }
 
@@ -76,15 +93,28 @@ void stopTheWorldWithSema(void)
     ASSERT(atomic_load(&mp->p->status) == Prunning);
     atomic_store(&mp->p->status, Pgcstop);
     sched.stopwait--;
+    stop_syscalls();
     for (struct p *pp; (pp = pidleget()) != NULL;) {
         atomic_store(&pp->status, Pgcstop);
         sched.stopwait--;
     }
     bool wait = sched.stopwait > 0;
     unlock(&sched.lock);
+    int64_t watch = options.stwwatch;
     while (wait) {
         if (notetsleep(&sched.stopnote, REISSUE_NS))
             break;
+        /* Also for those that went into a native call without seeing us. */
+        lock(&sched.lock);
+        stop_syscalls();
+        unlock(&sched.lock);
+        if (unlikely(watch != 0) && nanotime() - began >= watch) {
+            stw_report(nanotime() - began);
+            watch *= 2;
+        }
+        /* What holds us up may be a library just loaded. */
+        if (sched_hooks.text_refresh)
+            sched_hooks.text_refresh();
         preemptall();
     }
     sched.stop_began = began;
@@ -116,10 +146,8 @@ void startTheWorldWithSema(void)
             runnable = pp;
         }
     }
-    if (atomic_load(&sched.sysmonwait)) {
-        atomic_store(&sched.sysmonwait, false);
-        notewakeup(&sched.sysmonnote);
-    }
+    if (atomic_load(&sched.sysmonwait))
+        sysmon_wake();
     unlock(&sched.lock);
     int64_t took = nanotime() - sched.stop_began;
     while (runnable != NULL) {
@@ -176,6 +204,16 @@ void stopTheWorld(void)
     systemstack(stop_on_g0, getg());
 }
 
+void blocked_with_m(struct g *gp, const char *what)
+{
+    if (gp->worldstopped)
+        fatal("goroutine %llu %s while it has stopped the world "
+              "(tarn_world_stop)",
+              (unsigned long long)gp->goid, what);
+    throw("goroutine %llu %s with its thread held (%d)",
+          (unsigned long long)gp->goid, what, gp->m->locks);
+}
+
 static void start_on_g0(void *unused)
 {
     (void)unused;
@@ -188,8 +226,67 @@ void startTheWorld(void)
     worldsema_release();
 }
 
-/* fn runs once for every P, on the thread that has it or, for an idle one, on
- * this. The flag of a P is consumed wherever a P stops running goroutines. */
+tarn_status tarn_world_stop(void)
+{
+    if (!require_goroutine("tarn_world_stop"))
+        return TARN_ESTATE;
+    struct g *gp = getg();
+    if (gp->worldstopped) {
+        set_error("tarn_world_stop: goroutine %llu has stopped the world "
+                  "already",
+                  (unsigned long long)gp->goid);
+        return TARN_ESTATE;
+    }
+    preempt_check();
+    stopTheWorld();
+    gp->worldstopped = true;
+    set_local_cache(NULL); /* allocation is refused */
+    return TARN_OK;
+}
+
+tarn_status tarn_world_start(void)
+{
+    struct g *gp = getg();
+    if (!on_goroutine() || !gp->worldstopped) {
+        set_error("tarn_world_start: the caller has not stopped the world");
+        return TARN_ESTATE;
+    }
+    gp->worldstopped = false;
+    set_local_cache(gp->m->p);
+    startTheWorld();
+    preempt_check();
+    return TARN_OK;
+}
+
+/* Runs it for those Ps whose threads are in native calls, and keeps them there
+ * meanwhile. */
+static void safe_point_syscalls(void (*fn)(struct p *))
+{
+    for (uint32_t i = 0; i < nprocs; i++) {
+        struct p *pp = allp[i];
+        if (atomic_load(&pp->runSafePointFn) == 0)
+            continue;
+        struct m *mp = setBlockOnExitSyscall(pp);
+        if (mp == NULL)
+            continue;
+        uint32_t one = 1;
+        bool mine =
+            atomic_compare_exchange_strong(&pp->runSafePointFn, &one, 0);
+        if (mine)
+            fn(pp);
+        resume_syscall(mp);
+        if (!mine)
+            continue;
+        lock(&sched.lock);
+        if (--sched.safePointWait == 0)
+            notewakeup(&sched.safePointNote);
+        unlock(&sched.lock);
+    }
+}
+
+/* fn runs once for every P, on the thread that has it or, for an idle one or one
+ * in a native call, on this. The flag of a P is consumed wherever a P stops
+ * running goroutines. */
 void forEachP(void (*fn)(struct p *))
 {
     struct m *mp = acquirem();
@@ -215,6 +312,7 @@ void forEachP(void (*fn)(struct p *))
     unlock(&sched.lock);
     fn(mine);
     while (wait) {
+        safe_point_syscalls(fn);
         if (notetsleep(&sched.safePointNote, REISSUE_NS))
             break;
         preemptall();
@@ -227,13 +325,8 @@ void forEachP(void (*fn)(struct p *))
     releasem(mp);
 }
 
-void delay_point_slow(const char *name)
+static void delay(uint64_t *r)
 {
-    (void)name;
-    struct g *gp = getg();
-    if (gp == NULL)
-        return;
-    uint64_t *r = &gp->m->rand;
     /* Most steps pass undisturbed, so that delays meet each other rarely
      * enough for the rest to run at speed. */
     if (rand_below(r, 16) != 0)
@@ -242,4 +335,18 @@ void delay_point_slow(const char *name)
         nanotime() + (int64_t)rand_below(r, (uint32_t)options.delays) * 1000;
     while (nanotime() < until)
         osyield();
+}
+
+void delay_point_signal_slow(struct m *mp)
+{
+    delay(&mp->sigrand);
+}
+
+void delay_point_slow(const char *name)
+{
+    (void)name;
+    struct g *gp = getg();
+    if (gp == NULL)
+        return;
+    delay(&gp->m->rand);
 }

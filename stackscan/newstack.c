@@ -73,7 +73,9 @@ void adjust_words(uintptr_t from, uintptr_t to, uintptr_t lo, uintptr_t hi,
 
 bool copystack(struct g *gp, size_t newsize)
 {
-    ASSERT(gp->kind == STACK_COPYING && gp->syscallsp == 0);
+    ASSERT(gp->kind == STACK_COPYING && gp->syscallsp == 0 && !gp->foreign);
+    /* Its registers may hold anything. */
+    ASSERT(!atomic_load_explicit(&gp->asyncSafePoint, memory_order_relaxed));
     struct stack old = gp->stack;
     size_t used = old.hi - gp->sched_sp;
     ASSERT(used < newsize);
@@ -192,14 +194,11 @@ static void stack_goexit(struct g *gp)
 {
     alloca_free_all(gp);
     /* The next G on this stack must not find words of this one's frames. */
-    if (options.checkmark) {
+    if (options.checkmark && !gp->foreign) {
         gp->sched_sp = gp->stack.hi;
         stack_clear_unused(gp);
     }
 }
-
-/* linkcheck.c: compiled with -fsplit-stack, calls code that is not. */
-void linkcheck_probe(void);
 
 void stackscan_init(void)
 {
@@ -213,4 +212,7 @@ void stackscan_init(void)
     sched_hooks.stackfree = stackfree;
     sched_hooks.stack_kind_of = stack_kind_of;
     sched_hooks.goexit = stack_goexit;
+    sched_hooks.text_kind = text_kind;
+    sched_hooks.text_refresh = text_refresh;
+    text_refresh();
 }

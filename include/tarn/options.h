@@ -5,7 +5,8 @@
  * The environment wins over the struct.
  *
  * Kinds: BOOL 0|1; COUNT a whole number; SIZE bytes, with KiB, MiB, GiB or TiB
- * behind it if wanted; STACKS auto|copying|fixed; OOM null|throw.
+ * behind it if wanted; DURATION milliseconds, or with ns, us, ms or s behind it
+ * (kept in nanoseconds); STACKS auto|copying|fixed; OOM null|throw.
  */
 #ifndef TARN_OPTIONS_H_
 #define TARN_OPTIONS_H_
@@ -16,6 +17,8 @@
 #define TARN_OPTIONS_TABLE(X)                                                  \
     X(maxprocs, COUNT, 0, 0, 1024,                                             \
       "Ps: goroutines that run at once; 0 = one for each usable CPU")          \
+    X(maxthreads, COUNT, 10000, 4, 1000000,                                    \
+      "threads of the runtime, with attached ones; more end the process")      \
     X(gcpercent, COUNT, 100, 10, 100000,                                       \
       "heap growth, in percent of live, that starts a collection")             \
     X(gcoff, BOOL, 0, 0, 1, "collect only when tarn_gc asks for it")           \
@@ -42,6 +45,12 @@
       "percent of preemption requests to lose on purpose")                     \
     X(delays, COUNT, 0, 0, 100000,                                             \
       "longest random delay, in us, at marked protocol steps; 0 = none")       \
+    X(asyncpreempt, BOOL, 1, 0, 1,                                             \
+      "stop goroutines between any two instructions of managed text")          \
+    X(preemptsig, COUNT, 23, 1, 64,                                            \
+      "number of the signal for it; 23 = SIGURG")                              \
+    X(stwwatch, DURATION, 0, 0, INT64_C(3600000000000),                        \
+      "report what holds up a stop of the world for longer; 0 = never")        \
     X(deadlock, BOOL, 1, 0, 1,                                                 \
       "in tarn_main, report when every goroutine is blocked forever")          \
     X(seed, COUNT, 0, 0, INT64_MAX,                                            \

@@ -7,8 +7,11 @@
 #include "tarn/defs.h"
 #include "tarn/gc.h"
 #include "tarn/heap.h"
+#include "tarn/native.h"
 #include "tarn/options.h"
+#include "tarn/preempt.h"
 #include "tarn/sched.h"
 #include "tarn/sync.h"
+#include "tarn/unsafe.h"
 
 #endif

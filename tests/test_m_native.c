@@ -1,0 +1,2 @@
+/* tests/test_m_native.c - the same on copying stacks. */
+#include "test_native.c"
