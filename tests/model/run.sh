@@ -93,7 +93,7 @@ if [ "$kind" = ok ]; then
             mv new left
         fi
         echo "$config:" "$(grep -oE '[0-9]+ states, stored' pan.out)," \
-            "$(grep -oE 'State-vector.*' pan.out)"
+            "$(grep -oE '^State-vector.*' pan.out)"
     done
     if [ -s left ]; then
         cat left >&2
