@@ -52,6 +52,22 @@
         popq    %rbp
         .endm
 
+        /* For unwinders, behind the pushes: where the registers are that the
+         * function itself changes. */
+        .macro CFI_SAVED
+        .cfi_adjust_cfa_offset 48
+        .cfi_offset rbp, -16
+        .cfi_offset rbx, -24
+        .cfi_offset r12, -32
+        .endm
+
+        .macro CFI_RESTORED
+        .cfi_adjust_cfa_offset -48
+        .cfi_restore rbp
+        .cfi_restore rbx
+        .cfi_restore r12
+        .endm
+
         .macro FUNC name
         .globl  \name
         .hidden \name
@@ -150,7 +166,7 @@ FUNC asm_systemstack
         cmpq    %rcx, %rax
         je      1f
         PUSH_CALLEE_SAVED
-        .cfi_adjust_cfa_offset 48
+        CFI_SAVED
         movq    %rsp, G_SCHED_SP(%rax)
         movq    %rax, %rbx
         movq    %rsp, %r12
@@ -169,7 +185,7 @@ FUNC asm_systemstack
         movq    G_SCHED_SP(%rbx), %rsp
         .cfi_def_cfa rsp, 56
         POP_CALLEE_SAVED
-        .cfi_adjust_cfa_offset -48
+        CFI_RESTORED
         SCRUB_DEAD_REGISTERS
         ret
 1:      movq    %rdi, %rax
@@ -259,7 +275,7 @@ ENDFUNC tarn_native_enter
  * another stack. */
 FUNC asm_call_on_goroutine
         PUSH_CALLEE_SAVED
-        .cfi_adjust_cfa_offset 48
+        CFI_SAVED
         movq    G_M(%rdi), %rax
         movq    M_G0(%rax), %rax
         pushq   G_SCHED_SP(%rax)
@@ -267,6 +283,7 @@ FUNC asm_call_on_goroutine
         movq    %rsp, G_SCHED_SP(%rax)
         movq    %rdi, %rbx
         movq    %rsp, %rbp
+        .cfi_def_cfa rbp, 64
         movq    G_SCHED_SP(%rdi), %rsp
         subq    $8, %rsp                /* seven words lie there: align */
         movq    %rdx, %rdi
@@ -276,11 +293,13 @@ FUNC asm_call_on_goroutine
         movq    %rsp, G_SYSCALLSP(%rbx)
         movq    $0, GUARD_SLOT
         movq    %rbp, %rsp
+        .cfi_def_cfa rsp, 64
         movq    G_M(%rbx), %rax
         movq    M_G0(%rax), %rax
         popq    G_SCHED_SP(%rax)
         .cfi_adjust_cfa_offset -8
         POP_CALLEE_SAVED
+        CFI_RESTORED
         ret
 ENDFUNC asm_call_on_goroutine
 WEAK_ALIAS call_on_goroutine, asm_call_on_goroutine

@@ -236,6 +236,25 @@ static void mspinning(void)
     getg()->m->spinning = true;
 }
 
+#define LIMIT_WAIT_NS INT64_C(100000000)
+
+/* sched.lock held. An idle M; at the limit of threads there may be one soon that
+ * is on its way to sleep. */
+static struct m *mget_or_wait(void)
+{
+    struct m *mp = mget();
+    if (likely(mp != NULL || sched.mnext < (uint64_t)options.maxthreads))
+        return mp;
+    int64_t until = nanotime() + LIMIT_WAIT_NS;
+    while (mp == NULL && nanotime() < until) {
+        unlock(&sched.lock);
+        osyield();
+        lock(&sched.lock);
+        mp = mget();
+    }
+    return mp;
+}
+
 /* Gives pp (NULL: an idle one, if any) an M. spinning: the caller has counted
  * it in nmspinning. */
 void startm(struct p *pp, bool spinning)
@@ -250,7 +269,7 @@ void startm(struct p *pp, bool spinning)
             return;
         }
     }
-    struct m *mp = mget();
+    struct m *mp = mget_or_wait();
     if (mp == NULL) {
         /* Counted under the lock, so that checkdead knows of the thread that
          * is about to exist. */

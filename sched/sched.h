@@ -291,6 +291,7 @@ struct schedt {
     int32_t nmsys;
     struct m *mfree;        /* whose threads have ended */
     _Atomic uint64_t mnext; /* Ms made or being made */
+    uint32_t nforeign;      /* of those, attached threads */
     struct p *pidle;
     _Atomic uint32_t npidle;
     _Atomic uint32_t nmspinning;
@@ -758,6 +759,7 @@ void lockOSThread(struct g *gp);
 void unlockOSThread(struct g *gp);
 void incidlelocked(int32_t v);
 void sysmon_wake(void);         /* sched.lock held */
+uint32_t spare_threads(void);   /* in the pool for threads that attach */
 bool free_thread(struct g *gp); /* gp ends: its M may run others */
 void mexit(void) __attribute__((noreturn));
 void minit(struct m *mp);

@@ -187,13 +187,21 @@ static tarn_status admit(void)
         set_error("tarn_thread_attach: tarn_main is not running");
         return TARN_ESTATE;
     }
-    if (sched.mnext >= (uint64_t)options.maxthreads) {
+    /* A thread for each P and one for a call that blocks: they are made when
+     * they are wanted, and it would end the process if they could not be. */
+    uint64_t own = sched.mnext - sched.nforeign - (uint64_t)sched.nmsys;
+    uint64_t reserved = own < nprocs + 1 ? nprocs + 1 - own : 0;
+    if (sched.mnext + reserved >= (uint64_t)options.maxthreads) {
+        uint32_t attached = sched.nforeign;
         unlock(&sched.lock);
-        set_error("tarn_thread_attach: %lld threads (option maxthreads)",
+        set_error("tarn_thread_attach: %u are attached, and the runtime itself "
+                  "needs %llu of the %lld that option maxthreads allows",
+                  attached, (unsigned long long)(own + reserved) + 1,
                   (long long)options.maxthreads);
         return TARN_ELIMIT;
     }
     sched.mnext++;
+    sched.nforeign++;
     atomic_store(&sched.foreign_seen, true);
     unlock(&sched.lock);
     return TARN_OK;
@@ -203,6 +211,7 @@ static void dismiss(void)
 {
     lock(&sched.lock);
     sched.mnext--;
+    sched.nforeign--;
     checkdead();
     unlock(&sched.lock);
 }
@@ -330,6 +339,7 @@ static bool detach_frozen(struct foreign *f)
     if (frozen) {
         end_goroutine(f, Gsyscall);
         sched.mnext--;
+        sched.nforeign--;
     }
     unlock(&sched.lock);
     if (frozen)

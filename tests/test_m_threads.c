@@ -1,0 +1,2 @@
+/* tests/test_m_threads.c - the same on copying stacks. */
+#include "test_threads.c"
