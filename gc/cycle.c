@@ -488,7 +488,6 @@ bool gc_init(void)
     mutex_init(&gc.buflock, RANK_WORKBUFS);
     if (!gc_roots_init() || !gc_stats_init())
         return false;
-    gc_malloc_init();
     set_trigger();
     return true;
 }

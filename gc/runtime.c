@@ -7,6 +7,7 @@
 
 static bool p_init(struct p *pp)
 {
+    gc_malloc_init(&pp->mcache);
     pp->gcdata = sys_alloc_aligned(sizeof(struct gcp), CACHE_LINE);
     if (pp->gcdata == NULL)
         set_error("out of memory for P %u's mark buffers", pp->id);
@@ -71,6 +72,8 @@ tarn_status tarn_main(const struct tarn_options *opts, tarn_fn fn, void *arg)
     }
     struct tarn_options o;
     tarn_status st = options_load(opts, &o);
+    if (st == TARN_OK)
+        st = preempt_check_options(&o);
     if (st == TARN_OK && broken) {
         set_error("tarn_main: an earlier start failed half-way");
         st = TARN_ESTATE;

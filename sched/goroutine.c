@@ -209,7 +209,7 @@ void gdestroy(struct g *gp)
     casgstatus(gp, Grunning, Gdead);
     if (!gp->system)
         atomic_fetch_sub(&sched.ngoroutines, 1);
-    gp->m = NULL;
+    __atomic_store_n(&gp->m, NULL, __ATOMIC_RELAXED);
     atomic_store_explicit(&mp->curg, NULL, memory_order_release);
     atomic_store_explicit(&gp->preempt, false, memory_order_relaxed);
     atomic_store_explicit(&gp->preemptStop, false, memory_order_relaxed);

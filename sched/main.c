@@ -11,6 +11,10 @@
 __thread struct g *tarn_tls_g
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
+/* See local_cache. */
+TARN_API __thread struct mcache_entry *tarn_local
+    __attribute__((tls_model("initial-exec")));
+
 /* 0: SSE, 1: AVX, 2: AVX-512: which argument registers __morestack saves. */
 uint32_t tarn_vector_level __attribute__((visibility("hidden")));
 /* Not 0: dead registers are wiped when a goroutine goes on. */
@@ -19,11 +23,16 @@ uint32_t tarn_scrub_registers __attribute__((visibility("hidden")));
 _Static_assert(offsetof(struct g, sched_sp) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct g, stackguard0) == 8, "asm_amd64.S");
 _Static_assert(offsetof(struct g, m) == 16, "asm_amd64.S");
-_Static_assert(offsetof(struct g, syscallsp) == 24, "asm_amd64.S");
-_Static_assert(offsetof(struct g, throwsplit) == 33, "asm_amd64.S");
-_Static_assert(offsetof(struct g, native_regs) == 128, "asm_amd64.S");
+_Static_assert(offsetof(struct g, xregs) == 24, "asm_amd64.S");
+_Static_assert(offsetof(struct g, asyncSafePoint) == 32, "asm_amd64.S");
+_Static_assert(offsetof(struct g, throwsplit) == 34, "asm_amd64.S");
+_Static_assert(offsetof(struct g, syscallsp) == 40, "asm_amd64.S");
+_Static_assert(offsetof(struct g, native_regs) == 192, "asm_amd64.S");
 _Static_assert(offsetof(struct m, g0) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct m, curg) == 8, "asm_amd64.S");
+_Static_assert(offsetof(struct m, xspare) == 16, "asm_amd64.S");
+_Static_assert(offsetof(struct m, mxcsr) == 24, "asm_amd64.S");
+_Static_assert(offsetof(struct m, fpucw) == 28, "asm_amd64.S");
 
 /* Not 0: this process is a child of one in which the runtime was started. */
 uint32_t tarn_forked __attribute__((visibility("hidden")));
@@ -73,6 +82,7 @@ static void forked_child(void)
     struct g *gp = tarn_tls_g;
     if (gp != NULL) {
         setg(NULL);
+        set_local_cache(NULL);
         /* What it does until it execs, it does on this stack. */
         atomic_store(guard_slot(), gp->kind == STACK_SYSTEM
                                        ? 0
@@ -94,7 +104,6 @@ void forked_morestack(void)
 /* What only the thread itself can set up. */
 void minit(struct m *mp)
 {
-    mp->procid = gettid_os();
     atomic_store(guard_slot(), 0);
     atomic_store_explicit(&mp->tls_guard, guard_slot(), memory_order_release);
     setg(mp->g0);
@@ -113,17 +122,19 @@ void minit(struct m *mp)
         ss.ss_size = SIGNAL_STACK;
         mp->own_signal_stack = ss.ss_sp != NULL && sigaltstack(&ss, NULL) == 0;
     }
+    minit_preempt(mp);
+    minit_signals(mp);
 }
 
 /* The thread goes on without us, or ends. */
 void unminit(struct m *mp)
 {
+    unminit_signals(mp);
     lock_slot(mp);
     atomic_store_explicit(&mp->tls_guard, NULL, memory_order_relaxed);
     unlock_slot(mp);
     setg(NULL);
     atomic_store(guard_slot(), 0);
-    mp->procid = 0;
     if (mp->own_signal_stack) {
         stack_t off = {.ss_flags = SS_DISABLE};
         sigaltstack(&off, NULL);
@@ -146,6 +157,7 @@ void m_init(struct m *mp)
         mp->id + 1;
     if (mp->rand == 0)
         mp->rand = 1;
+    mp->sigrand = mp->rand;
     if (known)
         return;
     struct m *head = atomic_load(&allm);
@@ -320,6 +332,8 @@ tarn_status sched_init(uint32_t procs)
     }
     if (!procs_init(procs))
         return TARN_ENOMEM;
+    preempt_init();
+    initsig();
     m_init(&m0);
     sched.mnext = 1;
     struct m *sm = sys_alloc_aligned(sizeof(*sm), CACHE_LINE);
@@ -355,6 +369,7 @@ void main_exit_m(struct g *gp)
     free_thread(gp);
     gdestroy(gp);
     struct p *pp = mp->p;
+    set_local_cache(NULL);
     mp->p = NULL;
     atomic_store(&pp->m, NULL);
     mp->locks = 0;
@@ -409,6 +424,7 @@ static void start_main(void)
     m0.nextp = NULL;
     m0.p = pp;
     atomic_store(&pp->m, &m0);
+    set_local_cache(pp);
     /* The world is stopped and we hold worldsema, as at the end of a stop; only
      * that this one is not to be counted. */
     m0.locks = 1;

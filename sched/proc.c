@@ -30,6 +30,7 @@ void acquirep(struct p *pp)
     mp->p = pp;
     atomic_store(&pp->m, mp);
     atomic_store(&pp->status, Prunning);
+    set_local_cache(pp);
 }
 
 struct p *releasep(void)
@@ -38,6 +39,7 @@ struct p *releasep(void)
     struct p *pp = mp->p;
     ASSERT(pp != NULL && atomic_load(&pp->m) == mp &&
            atomic_load(&pp->status) == Prunning);
+    set_local_cache(NULL);
     mp->p = NULL;
     atomic_store(&pp->m, NULL);
     atomic_store(&pp->status, Pidle);
@@ -96,7 +98,7 @@ struct m *mget(void)
 
 ALWAYS_INLINE void dropg_inline(struct m *mp, struct g *gp)
 {
-    gp->m = NULL;
+    __atomic_store_n(&gp->m, NULL, __ATOMIC_RELAXED);
     atomic_store_explicit(&mp->curg, NULL, memory_order_release);
 }
 
@@ -616,13 +618,15 @@ __attribute__((noreturn)) ALWAYS_INLINE void execute_inline(struct g *gp,
     struct m *mp = getg()->m;
     struct p *pp = mp->p;
     /* Before the status: whoever sees Grunning may follow g->m and m->curg. */
-    gp->m = mp;
+    __atomic_store_n(&gp->m, mp, __ATOMIC_RELAXED);
     atomic_store_explicit(&mp->curg, gp, memory_order_release);
     casgstatus(gp, Grunnable, Grunning);
     delay_point("execute");
     if (unlikely(gp->unstarted))
         prepare_stack(gp);
+    /* Requests to the one that ran before, or to an earlier life. */
     atomic_store_explicit(&gp->preempt, false, memory_order_relaxed);
+    atomic_store_explicit(&gp->preemptStop, false, memory_order_relaxed);
     atomic_store_explicit(&gp->stackguard0, gp->stackguard1,
                           memory_order_relaxed);
     if (!inherit)

@@ -142,6 +142,9 @@ void runqput(struct p *pp, struct g *gp, bool next)
             atomic_store_explicit(&pp->runq[t % RUNQ_SIZE], gp,
                                   memory_order_relaxed);
             atomic_store_explicit(&pp->runqtail, t + 1, memory_order_release);
+            /* Before the caller looks whether somebody is to be woken. */
+            if (nprocs > 1)
+                atomic_thread_fence(memory_order_seq_cst);
             return;
         }
         if (runqputslow(pp, gp, h, t))

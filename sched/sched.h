@@ -19,7 +19,8 @@
  * Invariants
  *  1. G status changes only along the edges of the table in status.c, through
  *     the cas helpers below; debug builds check each edge.
- *  2. The scan bit is a lock on the goroutine's stack. Whoever set it may read
+ *  2. The scan bit is a lock on the stack of a goroutine that does not run.
+ *     Whoever set it may read
  *     and move the stack; nobody runs or readies that G meanwhile. Nothing
  *     that can block or fault is done under it.
  *  3. A running P has exactly one M (p->m->p == p). A P without an M is idle
@@ -43,6 +44,7 @@
 #define TARN_SCHED_SCHED_H_
 
 #include <pthread.h>
+#include <signal.h>
 
 #include "base/base.h"
 #include "base/lock.h"
@@ -50,8 +52,8 @@
 #include "heap/heap.h"
 #include "tarn/sched.h"
 
-/* Status of a G. The scan bit is added to one of runnable, running, syscall,
- * waiting, preempted. */
+/* Status of a G. The scan bit is added to one of runnable, syscall, waiting,
+ * preempted. */
 enum {
     Gidle = 0,
     Grunnable = 1,
@@ -125,14 +127,16 @@ struct g {
     uintptr_t sched_sp;            /* saved stack pointer when not running */
     _Atomic uintptr_t stackguard0; /* stack.lo + guard, or a request */
     struct m *m;
-    /* In a native call (status Gsyscall, and until a P is held again behind it):
-     * the stack is scanned from here; 0 otherwise. With throwsplit the caller's
-     * registers are in native_regs. */
-    uintptr_t syscallsp;
+    void *xregs; /* stopped asynchronously: its extended registers */
+    _Atomic bool asyncSafePoint; /* so: the stack may be scanned, not moved */
     bool wipe;       /* checkmark: clear what lies below before going on */
     bool throwsplit; /* a prologue check is a bug now: native code runs on this
                         stack */
     bool unstarted;  /* nothing is at sched_sp yet: see execute */
+    /* In a native call (status Gsyscall, and until a P is held again behind it):
+     * the stack is scanned from here; 0 otherwise. With throwsplit the caller's
+     * registers are in native_regs. */
+    uintptr_t syscallsp;
 
     struct stack stack;
     uintptr_t stackguard1; /* what stackguard0 is without a request */
@@ -153,9 +157,7 @@ struct g {
     struct g *schedlink;   /* in a queue of Gs */
     struct sudog *waiting; /* sudogs this G waits on, in lock order */
     void *param;           /* waker to woken: the sudog that fired */
-    uintptr_t native_regs[6] CACHE_ALIGNED; /* rbx rbp r12 r13 r14 r15; its
-                                               offset is known to assembly */
-    /* A switch touches nothing of what follows. */
+    /* Yielding touches nothing from param on. */
     uint64_t goid;
     uint32_t lockedcount; /* tarn_lock_thread and callbacks under way */
     uint32_t userlocks;   /* of those, tarn_lock_thread */
@@ -164,8 +166,9 @@ struct g {
     /* tarn_native_call: what to run, what it returned. */
     void *(*native_fn)(void *);
     void *native_arg;
-
-    tarn_fn fn;            /* entry, for reports */
+    uintptr_t native_regs[6] CACHE_ALIGNED; /* rbx rbp r12 r13 r14 r15; its
+                                               offset is known to assembly */
+    tarn_fn fn;                             /* entry, for reports */
     void *entry_arg;       /* root until the goroutine has started */
     void *stackdata;       /* stackscan: __morestack_allocate_... blocks */
     int64_t gcAssistBytes; /* gc: credit (+) or debt (-) */
@@ -232,6 +235,9 @@ struct m {
     /* Offsets known to assembly. */
     struct g *g0;
     struct g *_Atomic curg;
+    void *xspare;   /* where the next asynchronous stop puts registers */
+    uint32_t mxcsr; /* the thread's own, as it started */
+    uint16_t fpucw;
 
     uint64_t id;
     struct p *_Atomic p;
@@ -249,7 +255,14 @@ struct m {
     bool (*waitunlockf)(struct g *gp, void *lock);
     void *waitlock;
     pthread_t thread;
-    int32_t procid;
+    int32_t procid;                 /* 0: no signals to it (yet, or any more) */
+    _Atomic uint32_t signalPending; /* a signal of preemptM is under way */
+    _Atomic uint32_t preemptGen;    /* handled ones; before pending is 0 */
+    /* Of the last one: where it hit, and 1 + why it was refused; 0 if not. */
+    _Atomic uintptr_t signal_pc;
+    _Atomic uint32_t refused_why;
+    sigset_t host_mask; /* M0, foreign threads: to be restored */
+    uint64_t sigrand;
     uint64_t rand;
     void (*mstartfn)(void);
     struct g *lockedg;
@@ -323,6 +336,8 @@ extern struct m m0;
 extern _Atomic size_t allglen;
 struct g *allg_at(size_t i);
 
+enum text_kind { TEXT_UNKNOWN, TEXT_UNMANAGED, TEXT_MANAGED };
+
 /* What the layers above install before the first goroutine exists. */
 struct sched_hooks {
     /* Gives gp a stack (kind and size as asked; 0 = default). False: no memory,
@@ -343,6 +358,10 @@ struct sched_hooks {
     void (*bulk_barrier)(void *dst, const void *src, size_t n);
     void (*shade)(const void *p); /* keep p alive this cycle, if marking */
     void *(*alloc)(size_t n, enum layout layout); /* tarn_alloc_... */
+    /* What text is it that holds pc? Called by signal handlers. */
+    enum text_kind (*text_kind)(uintptr_t pc);
+    /* Looks for modules that were loaded since; not by signal handlers. */
+    void (*text_refresh)(void);
     void (*goexit)(struct g *gp); /* on g0, gp is about to be dead */
     /* Every stop, when the world runs again: whole and stopping time. */
     void (*stw_done)(int64_t total_ns, int64_t stopping_ns);
@@ -364,6 +383,29 @@ ALWAYS_INLINE struct g *getg(void)
     return gp;
 }
 void setg(struct g *gp); /* thread start only */
+
+/* tarn_local: the cache that inline allocations on this thread take from. It is
+ * that of the P that this thread holds and that nobody can take away from it;
+ * else NULL. Follows m->p, so it need not change with the goroutine; a native
+ * call, whose P may be retaken, sets it to NULL and back. */
+ALWAYS_INLINE struct mcache_entry *local_cache(void)
+{
+    struct mcache_entry *cache;
+    __asm__ volatile("movq tarn_local@gottpoff(%%rip), %0\n\t"
+                     "movq %%fs:(%0), %0"
+                     : "=r"(cache));
+    return cache;
+}
+ALWAYS_INLINE void set_local_cache(struct p *pp) /* NULL: none */
+{
+    struct mcache_entry *cache = pp != NULL ? pp->mcache.fast : NULL;
+    uintptr_t scratch;
+    __asm__ volatile("movq tarn_local@gottpoff(%%rip), %0\n\t"
+                     "movq %1, %%fs:(%0)"
+                     : "=&r"(scratch)
+                     : "r"(cache)
+                     : "memory");
+}
 
 /* Leaves the current goroutine: saves it, switches to g0, calls fn(gp). */
 void mcall(void (*fn)(struct g *gp));
@@ -417,6 +459,10 @@ ALWAYS_INLINE bool require_goroutine(const char *what)
 const char *not_goroutine_why(void);
 extern uint32_t tarn_forked;
 
+#ifdef TARN_MANAGED_TEXT
+/* Tests: managed code can move to another M between the load and the add. */
+struct m *acquirem(void);
+#else
 ALWAYS_INLINE struct m *acquirem(void)
 {
     struct m *mp = getg()->m;
@@ -424,6 +470,7 @@ ALWAYS_INLINE struct m *acquirem(void)
     __asm__ volatile("" ::: "memory");
     return mp;
 }
+#endif
 ALWAYS_INLINE void releasem(struct m *mp)
 {
     __asm__ volatile("" ::: "memory");
@@ -446,6 +493,10 @@ ALWAYS_INLINE uint32_t readgstatus(struct g *gp)
 {
     return atomic_load_explicit(&gp->atomicstatus, memory_order_acquire);
 }
+/* Running, dead, idle and copystack are left by one thread only, and nobody takes
+ * the scan bit in them: that needs no CAS. (A request to a running goroutine is
+ * posted without the bit, see suspendG.) From the others it spins while somebody
+ * holds the bit. */
 void check_edge(struct g *gp, uint32_t from, uint32_t to);
 void casgstatus_slow(struct g *gp, uint32_t from, uint32_t to);
 ALWAYS_INLINE void casgstatus(struct g *gp, uint32_t from, uint32_t to)
@@ -453,6 +504,14 @@ ALWAYS_INLINE void casgstatus(struct g *gp, uint32_t from, uint32_t to)
 #if TARN_CHECKS >= 2
     check_edge(gp, from, to);
 #endif
+    if (from == Grunning || from == Gdead || from == Gcopystack ||
+        from == Gidle) {
+        if (unlikely(atomic_load_explicit(&gp->atomicstatus,
+                                          memory_order_relaxed) != from))
+            casgstatus_slow(gp, from, to);
+        atomic_store_explicit(&gp->atomicstatus, to, memory_order_release);
+        return;
+    }
     uint32_t old = from;
     if (unlikely(!atomic_compare_exchange_strong_explicit(
             &gp->atomicstatus, &old, to, memory_order_acq_rel,
@@ -573,8 +632,28 @@ ALWAYS_INLINE void preempt_check(void)
 bool preemptone(struct p *pp);
 bool preemptall(void);
 bool canPreemptM(struct m *mp);
-/* Puts g's request word where the running thread's prologues see it. */
+/* By the thread that runs g: the word, and where its prologues see it. */
 void set_stackguard(struct g *gp, uintptr_t v);
+
+void post_preempt(struct g *gp, struct m *mp);
+
+/* Asynchronous preemption (preempt.c) and signals (signal.c). */
+tarn_status preempt_check_options(const struct tarn_options *o);
+void initsig(void);
+void minit_signals(struct m *mp);   /* by the thread: it may be signalled */
+void unminit_signals(struct m *mp); /* no more; restores the thread's mask */
+/* Best effort: at most one signal is under way to an M. */
+void preemptM(struct m *mp);
+/* On the signal stack. True: the runtime waited for it. */
+bool doSigPreempt(ucontext_t *uc);
+bool preempt_signals_on(void); /* are they sent at all? */
+extern int preempt_signal;
+void preempt_init(void);
+void minit_preempt(struct m *mp); /* by the thread, before minit_signals */
+const char *async_refusal_text(uint32_t why); /* of m->refused_why; NULL: 0 */
+extern size_t xregs_size;                     /* of g->xregs */
+/* stw.c: the stop of the world has taken too long: who holds it up (watch.c). */
+void stw_report(int64_t waited_ns);
 
 /* The stops of the collector (from a system goroutine, worldsema held). */
 void stopTheWorldWithSema(void);
@@ -590,6 +669,15 @@ void worldsema_release(void);
 void forEachP(void (*fn)(struct p *));
 void *sysmon_thread(void *unused);
 void checkdead(void); /* sched.lock held */
+
+/* --- inline sequences (unsafe.c) -------------------------------------------- */
+
+/* Where code that was interrupted at pc has to go on: at the start of the
+ * restartable sequence that pc lies in, else at pc. Async-signal-safe, no lock. */
+uintptr_t unsafe_restart(uintptr_t pc);
+/* The sequence that pc lies in: *lo <= pc < *hi. */
+bool unsafe_range_of(uintptr_t pc, uintptr_t *lo, uintptr_t *hi);
+size_t unsafe_range_count(void);
 
 /* --- start and end (main.c) -------------------------------------------------- */
 
@@ -669,6 +757,18 @@ void fiber_foreign(struct m *mp, struct g *gp);
 
 /* Random delay at a named protocol step when option delays is set. */
 void delay_point_slow(const char *name);
+void delay_point_signal_slow(struct m *mp);
+/* The same inside the handler of the preemption signal. */
+ALWAYS_INLINE void delay_point_signal(struct m *mp, const char *name)
+{
+    (void)name;
+#if TARN_CHECKS >= 2
+    if (unlikely(options.delays != 0))
+        delay_point_signal_slow(mp);
+#else
+    (void)mp;
+#endif
+}
 ALWAYS_INLINE void delay_point(const char *name)
 {
 #if TARN_CHECKS >= 2

@@ -18,6 +18,24 @@ void set_stackguard(struct g *gp, uintptr_t v)
             memory_order_relaxed);
 }
 
+/* Each prologue compares the stack pointer with this word: the request costs the
+ * running code nothing until it is there. By another thread, of gp that seems to
+ * run on mp (NULL: on none). */
+void post_preempt(struct g *gp, struct m *mp)
+{
+    atomic_store_explicit(&gp->stackguard0, STACK_PREEMPT,
+                          memory_order_relaxed);
+    if (mp == NULL)
+        return;
+    /* The thread may be one that detaches or ends. */
+    lock_slot(mp);
+    _Atomic uintptr_t *slot =
+        atomic_load_explicit(&mp->tls_guard, memory_order_relaxed);
+    if (slot != NULL)
+        atomic_store_explicit(slot, STACK_PREEMPT, memory_order_release);
+    unlock_slot(mp);
+}
+
 bool canPreemptM(struct m *mp)
 {
     struct p *pp = mp->p;
@@ -44,18 +62,10 @@ bool preemptone(struct p *pp)
     }
     atomic_store(&gp->preempt, true);
     delay_point("preemptone");
-    /* Each prologue compares the stack pointer with this word: the request
-     * costs the running code nothing until it is there. */
-    atomic_store_explicit(&gp->stackguard0, STACK_PREEMPT,
-                          memory_order_relaxed);
-    /* The thread may be one that detaches or ends. */
-    lock_slot(mp);
-    _Atomic uintptr_t *slot =
-        atomic_load_explicit(&mp->tls_guard, memory_order_relaxed);
-    if (slot != NULL)
-        atomic_store_explicit(slot, STACK_PREEMPT, memory_order_release);
-    unlock_slot(mp);
+    post_preempt(gp, mp);
     atomic_store_explicit(&pp->preempt, true, memory_order_relaxed);
+    /* And where it calls nothing, the signal finds it. */
+    preemptM(mp);
     return true;
 }
 
@@ -90,6 +100,7 @@ void stopTheWorldWithSema(void)
     }
     bool wait = sched.stopwait > 0;
     unlock(&sched.lock);
+    int64_t watch = options.stwwatch;
     while (wait) {
         if (notetsleep(&sched.stopnote, REISSUE_NS))
             break;
@@ -97,6 +108,13 @@ void stopTheWorldWithSema(void)
         lock(&sched.lock);
         stop_syscalls();
         unlock(&sched.lock);
+        if (unlikely(watch != 0) && nanotime() - began >= watch) {
+            stw_report(nanotime() - began);
+            watch *= 2;
+        }
+        /* What holds us up may be a library just loaded. */
+        if (sched_hooks.text_refresh)
+            sched_hooks.text_refresh();
         preemptall();
     }
     sched.stop_began = began;
@@ -222,6 +240,7 @@ tarn_status tarn_world_stop(void)
     preempt_check();
     stopTheWorld();
     gp->worldstopped = true;
+    set_local_cache(NULL); /* allocation is refused */
     return TARN_OK;
 }
 
@@ -233,6 +252,7 @@ tarn_status tarn_world_start(void)
         return TARN_ESTATE;
     }
     gp->worldstopped = false;
+    set_local_cache(gp->m->p);
     startTheWorld();
     preempt_check();
     return TARN_OK;
@@ -305,13 +325,8 @@ void forEachP(void (*fn)(struct p *))
     releasem(mp);
 }
 
-void delay_point_slow(const char *name)
+static void delay(uint64_t *r)
 {
-    (void)name;
-    struct g *gp = getg();
-    if (gp == NULL)
-        return;
-    uint64_t *r = &gp->m->rand;
     /* Most steps pass undisturbed, so that delays meet each other rarely
      * enough for the rest to run at speed. */
     if (rand_below(r, 16) != 0)
@@ -320,4 +335,18 @@ void delay_point_slow(const char *name)
         nanotime() + (int64_t)rand_below(r, (uint32_t)options.delays) * 1000;
     while (nanotime() < until)
         osyield();
+}
+
+void delay_point_signal_slow(struct m *mp)
+{
+    delay(&mp->sigrand);
+}
+
+void delay_point_slow(const char *name)
+{
+    (void)name;
+    struct g *gp = getg();
+    if (gp == NULL)
+        return;
+    delay(&gp->m->rand);
 }

@@ -2,11 +2,11 @@
  * thread may block.
  *
  * A goroutine in a native call has status Gsyscall. Its P stays wired to its
- * thread, so that a short call costs one CAS each way; whoever needs the P takes
- * it with the goroutine's scan bit held (setBlockOnExitSyscall), which is what
- * the goroutine must get past on its way back. So there is one lock for both
- * stack and P, and the word that it is in is the one that both sides change
- * anyway. docs/design.md compares it with the other protocol, in which the P has
+ * thread, so that a short call costs a store on the way in and a CAS on the way
+ * out; whoever needs the P takes it with the goroutine's scan bit held
+ * (setBlockOnExitSyscall), which is what the goroutine must get past on its way
+ * back. So there is one lock for both stack and P, and the word that it is in is
+ * the one that both sides change anyway. docs/design.md compares it with the other protocol, in which the P has
  * a status of its own for this.
  *
  * While the call lasts, the thread's current g is g0: every public call that
@@ -16,14 +16,6 @@
  * nothing then but get one, or park. */
 #include "sched/sched.h"
 #include "tarn/native.h"
-
-#define CAS_FAST(gp, from, to)                                                 \
-    ({                                                                         \
-        uint32_t cf_old_ = (from);                                             \
-        atomic_compare_exchange_strong_explicit(&(gp)->atomicstatus, &cf_old_, \
-                                                (to), memory_order_acq_rel,    \
-                                                memory_order_acquire);         \
-    })
 
 /* --- the other side: threads that want the P ------------------------------- */
 
@@ -117,11 +109,6 @@ static NOINLINE void entersyscall_sysmon(void)
     unlock(&sched.lock);
 }
 
-static NOINLINE void entersyscall_slow(struct g *gp)
-{
-    casgstatus(gp, Grunning, Gsyscall);
-}
-
 void entersyscall(struct g *gp)
 {
     struct m *mp = gp->m;
@@ -138,10 +125,10 @@ void entersyscall(struct g *gp)
     if (unlikely(
             atomic_load_explicit(&pp->runSafePointFn, memory_order_relaxed)))
         runSafePointFn();
+    set_local_cache(NULL);
     delay_point("entersyscall: saved");
     /* The last step: the P is anybody's from here on. */
-    if (unlikely(!CAS_FAST(gp, Grunning, Gsyscall)))
-        entersyscall_slow(gp);
+    casgstatus(gp, Grunning, Gsyscall);
     delay_point("entersyscall: in");
     if (unlikely(atomic_load(&sched.gcwaiting)))
         entersyscall_gcwait(gp);
@@ -226,11 +213,6 @@ static NOINLINE void exitsyscall_without_p(void)
         mcall(exitsyscall0);
 }
 
-static NOINLINE void exitsyscall_spin(struct g *gp)
-{
-    casgstatus(gp, Gsyscall, Grunning);
-}
-
 /* The stack was scanned during the call. Under checkmark, words that dead frames
  * left below must not come back to life as padding of new ones: nobody has seen
  * what they point to. (While it was scanned native code may have run there.) */
@@ -249,14 +231,15 @@ NO_SANITIZE static NOINLINE void wipe_below(struct g *gp)
 void exitsyscall(struct g *gp)
 {
     delay_point("exitsyscall");
-    if (unlikely(!CAS_FAST(gp, Gsyscall, Grunning)))
-        exitsyscall_spin(gp);
+    casgstatus(gp, Gsyscall, Grunning);
     delay_point("exitsyscall: running");
     setg(gp);
     struct p *pp = atomic_load_explicit(&gp->m->p, memory_order_acquire);
     if (unlikely(pp == NULL)) {
         exitsyscall_without_p();
         pp = atomic_load_explicit(&gp->m->p, memory_order_relaxed);
+    } else {
+        set_local_cache(pp);
     }
     atomic_store_explicit(
         &pp->syscalltick,

@@ -205,7 +205,7 @@ static void start_goroutine(struct foreign *f)
     gp->fn = NULL;
     gp->goid = atomic_fetch_add(&sched.goidgen, 16) + 1;
     gp->stackguard1 = gp->stack.lo + ((uintptr_t)16 << 10);
-    gp->m = mp;
+    __atomic_store_n(&gp->m, mp, __ATOMIC_RELAXED);
     gp->lockedm = mp;
     gp->lockedcount = 1;
     gp->userlocks = 0;
@@ -289,7 +289,7 @@ static void detach(struct foreign *f)
 {
     systemstack(detach_on_g0, f);
     unminit(&f->m);
-    f->g.m = NULL;
+    __atomic_store_n(&f->g.m, NULL, __ATOMIC_RELAXED);
     put_foreign(f);
 }
 
