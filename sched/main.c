@@ -366,7 +366,7 @@ struct main_args {
 void main_exit_m(struct g *gp)
 {
     struct m *mp = getg()->m;
-    free_thread(gp);
+    bool locked = free_thread(gp);
     gdestroy(gp);
     struct p *pp = mp->p;
     set_local_cache(NULL);
@@ -399,6 +399,12 @@ void main_exit_m(struct g *gp)
     if (wake)
         notewakeup(&m0.park);
     /* Else M0 is on its way to sleep and sees the flag under the lock. */
+    if (locked) { /* as in goexit0 */
+        lock(&sched.lock);
+        sched.mnext--;
+        unlock(&sched.lock);
+        mstart_return(mp);
+    }
     stopm();
     schedule();
 }
@@ -406,6 +412,14 @@ void main_exit_m(struct g *gp)
 /* From goexit1, on the main goroutine's stack. */
 void main_exit(void)
 {
+    lock(&sched.lock);
+    sched.main_ending = true;
+    if (sched.m0_callbacks != 0) {
+        sched.main_waits = getg();
+        goparkunlock(&sched.lock, WAIT_MAIN_END);
+    } else {
+        unlock(&sched.lock);
+    }
     stopTheWorld();
     /* Ms on their way to sleep look at it. */
     lock(&sched.lock);
@@ -443,7 +457,7 @@ tarn_status sched_run(tarn_fn fn, void *arg)
     struct main_args a = {fn, arg};
     minit(&m0);
     lock(&sched.lock);
-    sched.main_done = false;
+    sched.main_done = sched.main_ending = false;
     sched.started = true;
     unlock(&sched.lock);
     m0.nextp = allp[0];

@@ -104,6 +104,8 @@ long tarn_nanosleep(int64_t ns)
 {
     if (!callable("tarn_nanosleep"))
         return -EPERM;
+    if (ns < 0)
+        ns = 0;
     struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
     for (;;) {
         struct call c = {.nr = SYS_nanosleep, .a = {(long)&t, (long)&t}};

@@ -90,7 +90,8 @@ enum { Pidle = 0, Prunning = 1, Psyscall = 2, Pgcstop = 3, Pdead = 4 };
     X(GC_ASSIST, "GC assist marking")                                          \
     X(GC_SELF_SCAN, "GC self scan")                                            \
     X(GC_WAIT, "wait for GC cycle")                                            \
-    X(GC_IDLE, "GC (idle)")
+    X(GC_IDLE, "GC (idle)")                                                    \
+    X(MAIN_END, "end of a callback on the thread of tarn_main")
 enum wait_reason {
 #define WAIT_REASON_ENUM_(n, s) WAIT_##n,
     WAIT_REASONS(WAIT_REASON_ENUM_)
@@ -300,9 +301,12 @@ struct schedt {
     struct note stopnote;
     int64_t stop_began, stop_took;
 
-    _Atomic bool sysmonwait;   /* in deep sleep */
-    _Atomic bool sysmonlazy;   /* its naps are long: worth waking */
-    struct note sysmonnote;    /* ends either; set under sched.lock */
+    _Atomic bool sysmonwait; /* in deep sleep */
+    _Atomic bool sysmonlazy; /* its naps are long: worth waking */
+    struct note sysmonnote;  /* ends either; set under sched.lock */
+    /* Naps of sysmon; Ps that it took from native calls, and those that threads
+     * back from one took from others. */
+    _Atomic uint64_t sysmon_rounds, retaken, exit_retaken;
     _Atomic bool foreign_seen; /* a thread attached once: whoever waits may be
                                   woken by one that we do not know */
 
@@ -320,6 +324,11 @@ struct schedt {
 
     bool started; /* tarn_main is running; these two by lock */
     bool main_done;
+    /* tarn_main returns on M0's stack, so not while native code there waits for
+     * a callback; these three by lock. */
+    bool main_ending;        /* M0 begins no more of them */
+    uint32_t m0_callbacks;   /* under way */
+    struct g *main_waits;    /* for the last of them */
     struct g *_Atomic maing; /* when it ends, tarn_main returns */
     bool initialised;
     uint32_t worldsema;      /* 1 free, 0 held; under sched.lock */
@@ -725,6 +734,9 @@ void entersyscallblock(struct g *gp);
 /* Gsyscall -> Grunning, as gp and with a P; may park gp and come back on another
  * thread. On gp's stack. A safe point. */
 void exitsyscall(struct g *gp);
+/* Code with stack checks runs between enter and leave on gp's stack. */
+void native_morestack(struct g *gp)
+    __attribute__((noreturn, visibility("hidden")));
 /* tarn_native_call by a goroutine, of a call that is known to block. */
 void *native_call_blocking(void *(*fn)(void *), void *arg);
 /* If the thread of pp is in a native call: keeps it there until resume_syscall,

@@ -169,12 +169,30 @@ static bool exitsyscallfast_pidle(struct m *mp)
     return true;
 }
 
+/* The P we had, if it has come to a thread that is in a native call itself: what
+ * sysmon would do for us some time later. */
+static bool exitsyscallfast_old(struct m *mp)
+{
+    struct p *pp = mp->oldp;
+    if (pp == NULL || atomic_load(&sched.gcwaiting))
+        return false;
+    struct m *other = setBlockOnExitSyscall(pp);
+    if (other == NULL)
+        return false;
+    takeP(pp, other);
+    resume_syscall(other);
+    acquirep(pp);
+    atomic_fetch_add_explicit(&sched.exit_retaken, 1, memory_order_relaxed);
+    return true;
+}
+
 static void exitsyscallfast(void *vok)
 {
     bool *ok = vok;
     struct m *mp = getg()->m;
-    /* Taken by somebody who put it to use, or for a stop: neither is undone. */
-    *ok = atomic_load(&sched.npidle) != 0 && exitsyscallfast_pidle(mp);
+    /* Taken by somebody who puts it to use, or for a stop: neither is undone. */
+    *ok = exitsyscallfast_old(mp) ||
+          (atomic_load(&sched.npidle) != 0 && exitsyscallfast_pidle(mp));
 }
 
 /* For mcall: no P is to be had. */
@@ -182,7 +200,7 @@ static void exitsyscall0(struct g *gp)
 {
     struct m *mp = getg()->m;
     /* mcall has saved all registers above sched_sp. */
-    gp->syscallsp = 0;
+    __atomic_store_n(&gp->syscallsp, 0, __ATOMIC_RELEASE);
     casgstatus(gp, Grunning, Grunnable);
     delay_point("exitsyscall0");
     dropg();
@@ -190,8 +208,12 @@ static void exitsyscall0(struct g *gp)
     struct p *pp = pidleget_old(mp->oldp);
     /* Once it is in the queue, another thread may run and change it. */
     bool locked = gp->lockedm != NULL;
-    if (pp == NULL)
+    if (pp == NULL) {
         globrunqput(gp);
+        /* Some other P may be in a call that lasts. */
+        if (atomic_load(&sched.sysmonlazy))
+            sysmon_wake();
+    }
     unlock(&sched.lock);
     if (pp != NULL) {
         acquirep(pp);
@@ -241,6 +263,7 @@ void exitsyscall(struct g *gp)
     } else {
         set_local_cache(pp);
     }
+    set_local_cache(pp);
     atomic_store_explicit(
         &pp->syscalltick,
         atomic_load_explicit(&pp->syscalltick, memory_order_relaxed) + 1,
@@ -277,8 +300,6 @@ void native_enter_misuse(void)
 }
 
 /* __morestack on a goroutine's stack in a native call. */
-__attribute__((noreturn)) void native_morestack(struct g *gp)
-    __attribute__((visibility("hidden")));
 void native_morestack(struct g *gp)
 {
     fatal("goroutine %llu: code compiled with -fsplit-stack is called between "
@@ -324,7 +345,8 @@ static void run_native(struct g *gp, bool block)
         entersyscallblock(gp);
     else
         entersyscall(gp);
-    gp->native_arg = fn(arg);
+    /* The collector may be reading it. */
+    __atomic_store_n(&gp->native_arg, fn(arg), __ATOMIC_RELAXED);
 }
 
 static void native_call_on_g0(void *gp)
@@ -343,12 +365,14 @@ static void *native_call(struct g *gp, void *(*fn)(void *), void *arg,
 {
     if (unlikely(gp->m->locks != 0))
         blocked_with_m(gp, "makes a native call");
+    /* That of the call in whose callback we are: kept by this frame now. */
+    void *outer = gp->native_arg;
     gp->native_fn = fn;
     gp->native_arg = arg;
     systemstack(block ? native_block_on_g0 : native_call_on_g0, gp);
     void *result = gp->native_arg;
     exitsyscall(gp);
-    gp->native_arg = NULL;
+    gp->native_arg = outer;
     return result;
 }
 
@@ -380,13 +404,48 @@ struct callback {
 /* From native code on g0 to gp's stack, body(c) there, and back (assembly). */
 void call_on_goroutine(struct g *gp, void (*body)(void *c), void *c);
 
+/* Native code that calls back has frames on its thread's stack. M0's is not ours
+ * once tarn_main wants to return. */
+static bool callback_begin(struct m *mp)
+{
+    if (likely(mp != &m0))
+        return true;
+    lock(&sched.lock);
+    bool ok = !sched.main_ending;
+    if (ok)
+        sched.m0_callbacks++;
+    unlock(&sched.lock);
+    if (!ok)
+        set_error("tarn_callback: tarn_main is about to return on this thread");
+    return ok;
+}
+
+/* As the goroutine still. */
+static void callback_end(struct m *mp)
+{
+    if (likely(mp != &m0))
+        return;
+    struct g *gp = NULL;
+    lock(&sched.lock);
+    ASSERT(sched.m0_callbacks > 0);
+    if (--sched.m0_callbacks == 0) {
+        gp = sched.main_waits;
+        sched.main_waits = NULL;
+    }
+    unlock(&sched.lock);
+    if (gp != NULL)
+        goready(gp);
+}
+
 static void callback_body(void *vc)
 {
     struct callback *c = vc; /* on g0's stack */
+    struct g *gp = c->gp;
     tarn_fn fn = c->fn;
     void *arg = c->arg;
-    exitsyscall(c->gp);
+    exitsyscall(gp);
     fn(arg);
+    callback_end(gp->m);
 }
 
 static void callback_reenter(struct g *gp)
@@ -405,6 +464,7 @@ static NOINLINE void callback_on_stack(struct g *gp, tarn_fn fn, void *arg)
     held[6] = gp->syscallsp;
     exitsyscall(gp);
     fn(arg);
+    callback_end(gp->m);
     for (int i = 0; i < 6; i++)
         gp->native_regs[i] = held[i];
     gp->syscallsp = held[6];
@@ -436,19 +496,23 @@ tarn_status tarn_callback(tarn_fn fn, void *arg)
     }
     /* The native code's frames belong to this thread, and so do the locks that
      * it may hold. */
-    if ((gp = native_g(true)) != NULL) {
-        lockOSThread(gp);
-        callback_on_stack(gp, fn, arg);
-        unlockOSThread(gp);
-        return TARN_OK;
+    bool on_stack = true;
+    if ((gp = native_g(true)) == NULL) {
+        gp = native_g(false);
+        on_stack = false;
     }
-    if ((gp = native_g(false)) != NULL) {
+    if (gp == NULL)
+        fatal("tarn_callback: called by the runtime's own code");
+    if (!callback_begin(gp->m))
+        return TARN_ESTATE;
+    lockOSThread(gp);
+    if (on_stack) {
+        callback_on_stack(gp, fn, arg);
+    } else {
         struct callback c = {fn, arg, gp};
-        lockOSThread(gp);
         call_on_goroutine(gp, callback_body, &c);
         callback_reenter(gp);
-        unlockOSThread(gp);
-        return TARN_OK;
     }
-    fatal("tarn_callback: called by the runtime's own code");
+    unlockOSThread(gp);
+    return TARN_OK;
 }

@@ -56,6 +56,7 @@ static uint32_t retake(int64_t now, int64_t *next, bool *preempted)
         /* Slices before calls: a goroutine that is in and out of short ones all
          * the time has a slice too. */
         uint32_t t = atomic_load_explicit(&pp->schedtick, memory_order_relaxed);
+        bool slice_over = false;
         if (pp->sysmon_schedtick != t) {
             pp->sysmon_schedtick = t;
             pp->sysmon_schedwhen = now + FORCE_PREEMPT_NS;
@@ -66,17 +67,25 @@ static uint32_t retake(int64_t now, int64_t *next, bool *preempted)
              * heeded. */
             preemptone(pp);
             *preempted = true;
+            slice_over = true;
             pp->sysmon_schedwhen = now + pp->sysmon_reissue;
             if (pp->sysmon_reissue < FORCE_PREEMPT_NS / 2)
                 pp->sysmon_reissue *= 4;
         }
         if (in_syscall(pp)) {
             t = atomic_load_explicit(&pp->syscalltick, memory_order_relaxed);
-            if (pp->sysmon_syscalltick != t || !pp->sysmon_insyscall) {
+            bool seen = pp->sysmon_insyscall && pp->sysmon_syscalltick == t;
+            if (!seen) {
                 pp->sysmon_syscalltick = t;
                 pp->sysmon_syscallwhen = now;
                 pp->sysmon_insyscall = true;
-            } else if (retake_syscall(pp, now)) {
+            }
+            /* Nobody in a call can heed a request: at the end of a slice a call
+             * however short will do, or a goroutine that makes one after the
+             * other might keep its P for ever. */
+            if ((seen || slice_over) && retake_syscall(pp, now)) {
+                atomic_fetch_add_explicit(&sched.retaken, 1,
+                                          memory_order_relaxed);
                 n++;
             }
         } else {
@@ -166,6 +175,8 @@ void *sysmon_thread(void *vmp)
             if (nap(&sched.sysmonlazy, delay))
                 idle = 0;
         }
+        atomic_fetch_add_explicit(&sched.sysmon_rounds, 1,
+                                  memory_order_relaxed);
         int64_t now = nanotime();
         if (sleep_deep(now)) {
             idle = 0;

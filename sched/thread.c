@@ -9,6 +9,7 @@
 #define _GNU_SOURCE 1 /* pthread_getattr_np */
 #endif
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -33,6 +34,9 @@ static uint32_t nspare;
 static pthread_key_t exit_key;
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 static int exit_error;
+/* How often this thread was detached by its end. Destructors of others may
+ * attach it again, but nothing detaches it after the last round of them. */
+static __thread uint32_t thread_ends __attribute__((tls_model("initial-exec")));
 
 /* --- locking ------------------------------------------------------------------- */
 
@@ -164,6 +168,13 @@ static bool thread_stack(struct stack *s)
     }
     s->lo = (uintptr_t)lo;
     s->hi = (uintptr_t)lo + size;
+    uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+    if (sp - s->lo >= size) {
+        set_error("tarn_thread_attach: not called on the thread's own stack "
+                  "(%#lx..%#lx)",
+                  (unsigned long)s->lo, (unsigned long)s->hi);
+        return false;
+    }
     return true;
 }
 
@@ -209,6 +220,9 @@ static void start_goroutine(struct foreign *f)
     gp->lockedm = mp;
     gp->lockedcount = 1;
     gp->userlocks = 0;
+    gp->throwsplit = false;
+    gp->native_arg = NULL; /* of a call that its last thread ended in */
+    gp->param = NULL;
     mp->lockedg = gp;
     atomic_store(&gp->preempt, false);
     atomic_store(&gp->preemptStop, false);
@@ -229,6 +243,10 @@ tarn_status tarn_thread_attach(void)
     if (getg() != NULL) {
         set_error("tarn_thread_attach: this thread is attached or runs "
                   "goroutines already");
+        return TARN_ESTATE;
+    }
+    if (thread_ends >= PTHREAD_DESTRUCTOR_ITERATIONS - 1) {
+        set_error("tarn_thread_attach: this thread ends");
         return TARN_ESTATE;
     }
     pthread_once(&exit_once, make_key);
@@ -265,15 +283,13 @@ tarn_status tarn_thread_attach(void)
     return TARN_OK;
 }
 
-/* On g0, which nobody will run on again. */
-static void detach_on_g0(void *vf)
+static void end_goroutine(struct foreign *f, uint32_t status)
 {
-    struct foreign *f = vf;
     struct g *gp = &f->g;
     struct m *mp = &f->m;
     if (sched_hooks.goexit)
         sched_hooks.goexit(gp);
-    casgstatus(gp, Grunning, Gdead);
+    casgstatus(gp, status, Gdead);
     atomic_fetch_sub(&sched.ngoroutines, 1);
     atomic_store(&gp->preempt, false);
     atomic_store(&gp->preemptStop, false);
@@ -281,16 +297,44 @@ static void detach_on_g0(void *vf)
     gp->lockedcount = 0;
     mp->lockedg = NULL;
     atomic_store(&mp->curg, NULL);
+}
+
+/* On g0, which nobody will run on again. */
+static void detach_on_g0(void *f)
+{
+    end_goroutine(f, Grunning);
     handoffp(releasep());
     dismiss();
+}
+
+static void give_back(struct foreign *f)
+{
+    unminit(&f->m);
+    __atomic_store_n(&f->g.m, NULL, __ATOMIC_RELAXED);
+    put_foreign(f);
 }
 
 static void detach(struct foreign *f)
 {
     systemstack(detach_on_g0, f);
-    unminit(&f->m);
-    __atomic_store_n(&f->g.m, NULL, __ATOMIC_RELAXED);
-    put_foreign(f);
+    give_back(f);
+}
+
+/* In a native call, with the world stopped for as long as there is no tarn_main:
+ * nobody looks at the goroutine, and it would wait for a P in vain. */
+static bool detach_frozen(struct foreign *f)
+{
+    lock(&sched.lock);
+    bool frozen = sched.main_done && atomic_load(&sched.gcwaiting) &&
+                  atomic_load(&f->m.p) == NULL;
+    if (frozen) {
+        end_goroutine(f, Gsyscall);
+        sched.mnext--;
+    }
+    unlock(&sched.lock);
+    if (frozen)
+        give_back(f);
+    return frozen;
 }
 
 tarn_status tarn_thread_detach(void)
@@ -317,8 +361,12 @@ tarn_status tarn_thread_detach(void)
 static void detach_at_exit(void *vf)
 {
     struct foreign *f = vf;
-    if (getg() == f->m.g0)
-        exitsyscall(&f->g); /* it ends in a native call */
+    thread_ends++;
+    if (getg() == f->m.g0) { /* it ends in a native call */
+        if (detach_frozen(f))
+            return;
+        exitsyscall(&f->g);
+    }
     if (getg() == &f->g)
         detach(f);
 }

@@ -125,6 +125,12 @@ __morestack_allocate_stack_space(size_t size);
 
 void *__morestack_allocate_stack_space(size_t size)
 {
+    struct g *gp = getg();
+    if (unlikely(gp->kind == STACK_SYSTEM)) {
+        gp = atomic_load_explicit(&gp->m->curg, memory_order_relaxed);
+        if (gp != NULL && gp->throwsplit)
+            native_morestack(gp);
+    }
     /* What the caller holds in callee-saved registers is on the stack when
      * systemstack has switched. */
     struct request r = {getg(), size,

@@ -117,7 +117,11 @@ void resumeG(struct suspendGState st)
 void scanstack(struct g *gp,
                void (*range)(uintptr_t lo, uintptr_t hi, void *arg), void *arg)
 {
-    uintptr_t sp = gp->syscallsp != 0 ? gp->syscallsp : gp->sched_sp;
+    /* Once: with the world stopped, a thread without a P may be about to clear
+     * it, having set the other. */
+    uintptr_t sp = __atomic_load_n(&gp->syscallsp, __ATOMIC_ACQUIRE);
+    if (sp == 0)
+        sp = __atomic_load_n(&gp->sched_sp, __ATOMIC_RELAXED);
     ASSERT(sp >= gp->stack.lo && sp <= gp->stack.hi);
     alloca_prune(gp, sp);
     range(sp, gp->stack.hi, arg);

@@ -782,6 +782,89 @@ static void test_modules(void)
 }
 #endif
 
+/* --- the real thing ------------------------------------------------------------ */
+
+/* Goroutines that do little else than allocate and store, preempted all the time
+ * wherever they are, while collections run. */
+struct node {
+    struct node *next;
+    uint64_t stamp;
+};
+enum { STORMERS = 4, STORM_NODES = 200 };
+static tarn_type *node_type;
+static struct node *storm_list[STORMERS];
+static _Atomic bool storm_stop;
+static _Atomic long storm_rounds;
+static tarn_waitgroup storm_done;
+
+static NI struct node *storm_build(uint64_t id)
+{
+    struct node *list = NULL;
+    for (uint64_t i = 0; i < STORM_NODES; i++) {
+        struct node *n = tarn_alloc(node_type);
+        CHECK(n != NULL);
+        /* Of an object that somebody else has, too, one will not be zero. */
+        CHECK(n->next == NULL && n->stamp == 0);
+        n->stamp = id << 32 | i;
+        tarn_store(&n->next, list);
+        list = n;
+    }
+    return list;
+}
+
+static void stormer(void *arg)
+{
+    uint64_t id = (uint64_t)(uintptr_t)arg;
+    while (!atomic_load(&storm_stop)) {
+        tarn_store(&storm_list[id], storm_build(id));
+        uint64_t left = STORM_NODES;
+        for (struct node *n = storm_list[id]; n != NULL; n = n->next)
+            CHECK_EQ(n->stamp, id << 32 | --left);
+        CHECK_EQ(left, 0u);
+        atomic_fetch_add(&storm_rounds, 1);
+    }
+    tarn_waitgroup_done(&storm_done);
+}
+
+static void *storm_signals(void *unused)
+{
+    struct tarn_preempt_stats st = {.struct_size = sizeof st};
+    do {
+        preemptall();
+        CHECK_ST(tarn_preempt_stats(&st), TARN_OK);
+    } while (st.restarted < 100 || atomic_load(&storm_rounds) < 100);
+    atomic_store(&storm_stop, true);
+    return unused;
+}
+
+static void test_preempted(void)
+{
+    if (!TARN_UNSAFE_INLINE || !preempt_signals_on())
+        SKIP("no asynchronous preemption in this build");
+    static const uint64_t map[] = {TARN_PTR(struct node, next)};
+    static const struct tarn_type_info info = {
+        .name = "node", .size = sizeof(struct node), .ptrmap = map};
+    pthread_t t;
+    node_type = tarn_type_register(&info);
+    CHECK(node_type != NULL);
+    tarn_waitgroup_add(&storm_done, STORMERS);
+    for (uintptr_t i = 0; i < STORMERS; i++)
+        go(stormer, (void *)i);
+    CHECK(pthread_create(&t, NULL, storm_signals, NULL) == 0);
+    while (!atomic_load(&storm_stop))
+        CHECK_ST(tarn_gc(), TARN_OK);
+    tarn_waitgroup_wait(&storm_done);
+    CHECK(pthread_join(t, NULL) == 0);
+    stopTheWorld();
+    systemstack(verify, NULL);
+    startTheWorld();
+}
+
+static void storm_body(void)
+{
+    RUN(test_preempted);
+}
+
 static void body(void)
 {
     RUN(test_store);
@@ -806,5 +889,7 @@ int main(int argc, char **argv)
     /* Nothing may happen beside an instruction that is stepped. */
     setenv("TARN", "gcoff=1", 1);
     suite_run(body, 1);
+    setenv("TARN", "gcoff=0", 1);
+    suite_run(storm_body, 2);
     return harness_done();
 }

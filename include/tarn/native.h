@@ -45,7 +45,9 @@ TARN_API bool tarn_in_native(void);
  * until the outermost native call is over. On a goroutine that is in no native
  * call: just calls fn. On a thread that the runtime does not know: attaches it,
  * calls fn, detaches it; see tarn_thread_attach for what it returns then.
- * TARN_EINVAL: no fn. foreign, blocks, preempts, moves. */
+ * TARN_EINVAL: no fn. TARN_ESTATE: this thread is the one that called tarn_main,
+ * which is about to return (and waits for the native call to end). foreign,
+ * blocks, preempts, moves. */
 TARN_API tarn_status tarn_callback(tarn_fn fn, void *arg);
 
 /* --- system calls ------------------------------------------------------------
