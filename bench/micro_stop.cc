@@ -55,7 +55,6 @@ static void stop_load(benchmark::State &state)
     stop_world(state, 2, micro_loop_work);
 }
 
-#ifdef MICRO_ASYNC
 static void stop_tight(benchmark::State &state)
 {
     stop_world(state, 1, micro_loop_tight);
@@ -117,14 +116,12 @@ static void ready_tight(benchmark::State &state)
         micro_loops_stop();
     });
 }
-#endif
 
 MICRO_ROWS = {
     {"stw-idle", "stop the world, idle", 2, Kind::samples, Unit::us, 2000,
      stop_idle, NONE, NONE, NONE, NONE},
     {"stw-load", "stop the world, two allocating loops on every P", 2,
      Kind::samples, Unit::us, 500, stop_load, NONE, NONE, NONE, NONE},
-#ifdef MICRO_ASYNC
     {"stw-tight", "stop the world, a tight loop on every P", 2, Kind::samples,
      Unit::us, 500, stop_tight, 42, 623, 30, 300},
     {"gc-tight", "small collection, a tight loop on every P", 2, Kind::samples,
@@ -133,5 +130,4 @@ MICRO_ROWS = {
      suspend_tight, NONE, NONE, NONE, NONE},
     {"ready-tight", "ready goroutine behind a tight loop on every P", 2,
      Kind::samples, Unit::ms, 50, ready_tight, 19, 39, 10, 20},
-#endif
 };

@@ -138,6 +138,7 @@ struct g {
      * the stack is scanned from here; 0 otherwise. With throwsplit the caller's
      * registers are in native_regs. */
     uintptr_t syscallsp;
+
     struct stack stack;
     uintptr_t stackguard1; /* what stackguard0 is without a request */
     enum stack_kind kind;
@@ -157,9 +158,7 @@ struct g {
     struct g *schedlink;   /* in a queue of Gs */
     struct sudog *waiting; /* sudogs this G waits on, in lock order */
     void *param;           /* waker to woken: the sudog that fired */
-    uintptr_t native_regs[6] CACHE_ALIGNED; /* rbx rbp r12 r13 r14 r15; its
-                                               offset is known to assembly */
-    /* A switch touches nothing of what follows. */
+    /* Yielding touches nothing from param on. */
     uint64_t goid;
     uint32_t lockedcount; /* tarn_lock_thread and callbacks under way */
     uint32_t userlocks;   /* of those, tarn_lock_thread */
@@ -168,8 +167,9 @@ struct g {
     /* tarn_native_call: what to run, what it returned. */
     void *(*native_fn)(void *);
     void *native_arg;
-
-    tarn_fn fn;            /* entry, for reports */
+    uintptr_t native_regs[6] CACHE_ALIGNED; /* rbx rbp r12 r13 r14 r15; its
+                                               offset is known to assembly */
+    tarn_fn fn;                             /* entry, for reports */
     void *entry_arg;       /* root until the goroutine has started */
     void *stackdata;       /* stackscan: __morestack_allocate_... blocks */
     int64_t gcAssistBytes; /* gc: credit (+) or debt (-) */
