@@ -94,7 +94,7 @@ static bool find_symbol(const char *elf, size_t size, const struct where *w,
         const char *name =
             find_in(elf, size, &sh[i], &sh[sh[i].sh_link], at, &start);
         if (name != NULL) {
-            snprintf(buf, len, "%#lx %s+%#lx", (unsigned long)w->pc, name,
+            snprintf(buf, len, "%#lx %s+0x%lx", (unsigned long)w->pc, name,
                      (unsigned long)(at - start));
             return true;
         }
@@ -116,6 +116,6 @@ void symbol_at(uintptr_t pc, char *buf, size_t len)
     if (elf != NULL)
         munmap((void *)(uintptr_t)elf, size);
     if (!ok)
-        snprintf(buf, len, "%#lx (%s+%#lx)", (unsigned long)pc, w.file,
+        snprintf(buf, len, "%#lx (%s+0x%lx)", (unsigned long)pc, w.file,
                  (unsigned long)(pc - w.base));
 }

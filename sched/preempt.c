@@ -52,9 +52,8 @@ static struct {
 #define ASYNC_STACK (TARN_FIBERS ? (size_t)16 << 10 : (size_t)512)
 #define RED_ZONE 128
 
-/* The processor that sanitizers simulate for signals lets handlers run at calls
- * only, with a copy of the context; and text that they instrumented is not
- * recognised. */
+/* ThreadSanitizer calls handlers late, with a copy of the context; and text that
+ * sanitizers instrumented is not recognised: docs/sanitizers.md. */
 #define SUPPORTED (!TARN_FIBERS)
 
 static int32_t process; /* that has the runtime; a child of fork has not */
