@@ -4,6 +4,8 @@
  *  1. key is 2 whenever a thread may be asleep on the lock: a sleeper puts 2
  *     there itself before it sleeps, and takes the lock with 2 when it wakes
  *     because others may still be asleep. So unlock may skip the futex at 1.
+ *     unlock_brief may break this for a lock of rank CHAN, whose sleepers wake
+ *     by themselves.
  *  2. (TARN_CHECKS >= 2) A thread's list of held locks is strictly increasing
  *     in rank, or in address among CHAN or among WAITQ locks; comparing a new
  *     lock with the last of the list is therefore comparing it with all.
@@ -181,7 +183,7 @@ static bool grab(struct mutex *m, uint32_t as)
                &m->key, &k, as, memory_order_acquire, memory_order_relaxed);
 }
 
-NOINLINE static void lock_slow(struct mutex *m)
+NOINLINE void lock_slow(struct mutex *m)
 {
     uint32_t as = 1; /* 2 once we have slept: invariant 1 */
     for (;;) {
@@ -198,19 +200,31 @@ NOINLINE static void lock_slow(struct mutex *m)
         if (atomic_exchange_explicit(&m->key, 2, memory_order_acquire) == 0)
             return;
         as = 2;
-        futex_wait(&m->key, 2, -1);
+        futex_wait(&m->key, 2, m->rank == RANK_CHAN ? LOCK_NAP_NS : -1);
     }
 }
 
+#if TARN_CHECKS >= 2
 void lock(struct mutex *m)
 {
     rank_check(m);
-    uint32_t k = 0;
-    if (unlikely(!atomic_compare_exchange_strong_explicit(
-            &m->key, &k, 1, memory_order_acquire, memory_order_relaxed)))
-        lock_slow(m);
+    lock_unchecked(m);
     rank_push(m);
 }
+
+void unlock(struct mutex *m)
+{
+    rank_pop(m);
+    unlock_unchecked(m);
+}
+
+void unlock_brief(struct mutex *m)
+{
+    DASSERT(m->rank == RANK_CHAN);
+    rank_pop(m);
+    unlock_brief_unchecked(m);
+}
+#endif
 
 bool trylock(struct mutex *m)
 {
@@ -223,19 +237,11 @@ bool trylock(struct mutex *m)
     return true;
 }
 
-COLD static void unlock_slow(struct mutex *m, uint32_t k)
+COLD void unlock_slow(struct mutex *m, uint32_t k)
 {
     if (k == 0)
         throw("unlock of a lock that is not held (%p)", (void *)m);
     futex_wake(&m->key, 1);
-}
-
-void unlock(struct mutex *m)
-{
-    rank_pop(m);
-    uint32_t k = atomic_exchange_explicit(&m->key, 0, memory_order_release);
-    if (unlikely(k != 1))
-        unlock_slow(m, k);
 }
 
 bool lock_held(const struct mutex *m)

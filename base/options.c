@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum kind { BOOL, COUNT, SIZE, STACKS, OOM };
+enum kind { BOOL, COUNT, SIZE, DURATION, STACKS, OOM };
 
 /* The longest piece of the user's text an error repeats, so that the rest of
  * the sentence fits too. */
@@ -110,6 +110,29 @@ static enum parsed parse_size(struct piece s, int64_t *out)
     return r;
 }
 
+static const struct {
+    const char *name;
+    int64_t ns;
+} times[] = {{"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000}};
+
+/* Without a unit: milliseconds. */
+static enum parsed parse_duration(struct piece s, int64_t *out)
+{
+    int64_t ns = 1000000;
+    for (size_t i = 0; i < ARRAY_LEN(times); i++) {
+        size_t n = strlen(times[i].name);
+        if (s.len >= n && memcmp(s.p + s.len - n, times[i].name, n) == 0) {
+            s.len -= n;
+            ns = times[i].ns;
+            break;
+        }
+    }
+    enum parsed r = parse_count(s, out);
+    if (r == PARSED && __builtin_mul_overflow(*out, ns, out))
+        return TOO_LARGE;
+    return r;
+}
+
 static const char *const stacks_words[] = {"auto", "copying", "fixed", NULL};
 static const char *const oom_words[] = {"null", "throw", NULL};
 
@@ -139,6 +162,8 @@ static const char *expected(enum kind kind)
         return "a whole number";
     case SIZE:
         return "a size: bytes, or with KiB, MiB, GiB or TiB";
+    case DURATION:
+        return "a time: milliseconds, or with ns, us, ms or s";
     case STACKS:
         return "auto, copying or fixed";
     case OOM:
@@ -156,6 +181,8 @@ static tarn_status set_value(struct tarn_options *o, const struct option *d,
         r = parse_word(s, words_of(d->kind), &v);
     else if (d->kind == SIZE)
         r = parse_size(s, &v);
+    else if (d->kind == DURATION)
+        r = parse_duration(s, &v);
     else
         r = parse_count(s, &v);
     /* For a switch any other number is as wrong as a word. */
@@ -167,8 +194,9 @@ static tarn_status set_value(struct tarn_options *o, const struct option *d,
         return TARN_EOPTION;
     }
     if (r == TOO_LARGE || v < d->min || v > d->max) {
-        set_error("option %s: %.*s is outside %lld..%lld", d->name, QUOTE(s),
-                  (long long)d->min, (long long)d->max);
+        set_error("option %s: %.*s is outside %lld..%lld%s", d->name, QUOTE(s),
+                  (long long)d->min, (long long)d->max,
+                  d->kind == DURATION ? " ns" : "");
         return TARN_EOPTION;
     }
     *field(o, d) = v;
@@ -309,24 +337,31 @@ static void format_value(const struct option *d, int64_t v, char buf[32])
             return;
         }
     }
+    for (size_t i = ARRAY_LEN(times); d->kind == DURATION && i-- > 0;) {
+        if (v != 0 && v % times[i].ns == 0) {
+            snprintf(buf, 32, "%lld%s", (long long)(v / times[i].ns),
+                     times[i].name);
+            return;
+        }
+    }
     snprintf(buf, 32, "%lld", (long long)v);
 }
 
 size_t options_help(char *buf, size_t len)
 {
-    static const char *const kinds[] = {"0|1", "count", "size",
-                                        "auto|copying|fixed", "null|throw"};
+    static const char *const kinds[] = {
+        "0|1", "count", "size", "time", "auto|copying|fixed", "null|throw"};
     size_t n = 0;
     /* Counts on past the end of buf, as snprintf does. */
 #define OUT(...)                                                               \
     (n += (size_t)snprintf(n < len ? buf + n : NULL, n < len ? len - n : 0,    \
                            __VA_ARGS__))
-    OUT("%-11s %-18s %-8s %s\n", "option", "value", "default", "meaning");
+    OUT("%-12s %-18s %-8s %s\n", "option", "value", "default", "meaning");
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         const struct option *d = &table[i];
         char def[32];
         format_value(d, d->def, def);
-        OUT("%-11s %-18s %-8s %s\n", d->name, kinds[d->kind], def, d->help);
+        OUT("%-12s %-18s %-8s %s\n", d->name, kinds[d->kind], def, d->help);
     }
 #undef OUT
     return n;

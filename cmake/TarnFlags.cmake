@@ -27,6 +27,8 @@ add_library(tarn_layer_flags INTERFACE)
 target_compile_options(tarn_layer_flags INTERFACE
     -fvisibility=hidden -fPIC -fno-plt -ftls-model=initial-exec
     $<$<COMPILE_LANGUAGE:ASM>:-Wa,--noexecstack>)
+# The runtime's own code is never interrupted: no restartable sequences in it.
+target_compile_definitions(tarn_layer_flags INTERFACE TARN_RUNTIME=1)
 target_link_libraries(tarn_layer_flags INTERFACE tarn_flags)
 
 if(TARN_SANITIZE)

@@ -10,6 +10,9 @@
 # lld does not know prologues that begin with endbr64, which some distributions
 # make the default: -fcf-protection=none takes it away.
 #
+# -include tarn/managed.h tells the runtime where the text of the sources is, so
+# that goroutines can be stopped anywhere in it; -fno-lto keeps it together.
+#
 # Such a target links tarn::tarn, the static library: lld cannot redirect its
 # calls to a shared one.
 #
@@ -36,10 +39,12 @@ function(tarn_managed_sources target)
 
     if(ARGN)
         set_property(SOURCE ${ARGN} APPEND PROPERTY
-            COMPILE_OPTIONS -fsplit-stack -fcf-protection=none)
+            COMPILE_OPTIONS -fsplit-stack -fcf-protection=none -fno-lto
+            "SHELL:-include tarn/managed.h")
     else()
         target_compile_options(${target} PRIVATE
-            "$<$<COMPILE_LANGUAGE:C>:-fsplit-stack;-fcf-protection=none>")
+            "$<$<COMPILE_LANGUAGE:C>:-fsplit-stack;-fcf-protection=none>"
+            "$<$<COMPILE_LANGUAGE:C>:-fno-lto;SHELL:-include tarn/managed.h>")
     endif()
     get_target_property(type ${target} TYPE)
     if(type STREQUAL "EXECUTABLE")

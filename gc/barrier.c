@@ -23,7 +23,7 @@ static void note2(uintptr_t a, uintptr_t b)
 {
     struct g *gp = getg();
     if (unlikely(gp == NULL))
-        throw("tarn_store on a thread that runs no goroutine");
+        throw("tarn_store: not called on a goroutine%s", not_goroutine_why());
     struct p *pp = gp->m->p;
     struct gcp *g = gcp_of(pp);
     if (unlikely(g->wbn + 2 > WBBUF_ENTRIES))
@@ -41,8 +41,10 @@ static bool marking(void)
 
 void tarn_store_slow(void *slot, const void *value)
 {
-    note2((uintptr_t)__atomic_load_n((void **)slot, __ATOMIC_RELAXED),
-          (uintptr_t)value);
+    /* Marking may have ended since the caller saw that it was on. */
+    if (likely(marking()))
+        note2((uintptr_t)__atomic_load_n((void **)slot, __ATOMIC_RELAXED),
+              (uintptr_t)value);
     delay_point("write barrier: noted");
     __atomic_store_n((void **)slot, (void *)(uintptr_t)value, __ATOMIC_RELAXED);
 }

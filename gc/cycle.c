@@ -48,6 +48,10 @@ tarn_status tarn_gc(void)
 {
     if (!require_goroutine("tarn_gc"))
         return TARN_ESTATE;
+    if (getg()->worldstopped) {
+        set_error("tarn_gc: the caller has stopped the world");
+        return TARN_ESTATE;
+    }
     struct sudog *s = acquireSudog();
     s->g = getg();
     lock(&gc.lock);
@@ -484,7 +488,6 @@ bool gc_init(void)
     mutex_init(&gc.buflock, RANK_WORKBUFS);
     if (!gc_roots_init() || !gc_stats_init())
         return false;
-    gc_malloc_init();
     set_trigger();
     return true;
 }

@@ -192,7 +192,7 @@ struct g *gc_worker_hook(struct p *pp, bool idle);
 void gc_allocated(size_t n);
 bool gc_request(void); /* a cycle, soon; true: the driver was readied */
 void gc_maybe_done(void);
-void gc_malloc_init(void); /* malloc.c */
+void gc_malloc_init(struct mcache *c); /* malloc.c; for each P's */
 
 /* --- checkmark.c -------------------------------------------------------------------- */
 

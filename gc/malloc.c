@@ -3,19 +3,23 @@
 #include "base/options.h"
 #include "gc/gc.h"
 
-/* Options gcstress or checkmark: no fast path. */
-static bool always_slow;
-
-void gc_malloc_init(void)
+void gc_malloc_init(struct mcache *c)
 {
-    always_slow = options.gcstress != 0 || options.checkmark;
+    if (options.gcstress != 0 || options.checkmark)
+        c->fast = NULL; /* all allocations come to alloc_slow */
 }
 
 static bool may_allocate(void)
 {
     struct g *gp = getg();
-    return likely(gp != NULL && gp->kind != STACK_SYSTEM) ||
-           require_goroutine("tarn_alloc");
+    if (unlikely(gp == NULL || gp->kind == STACK_SYSTEM))
+        return require_goroutine("tarn_alloc");
+    if (unlikely(gp->worldstopped)) {
+        set_error("tarn_alloc: goroutine %llu has stopped the world",
+                  (unsigned long long)gp->goid);
+        return false;
+    }
+    return true;
 }
 
 /* After the n-th failure of a request: true = it is worth another try. */
@@ -131,14 +135,9 @@ static void *alloc_large(size_t n, enum layout layout, tarn_type *type)
 
 ALWAYS_INLINE void *alloc_slot(uint32_t slot, size_t size)
 {
-    struct g *gp = getg();
-    if (unlikely(gp == NULL || gp->kind == STACK_SYSTEM || always_slow))
-        return alloc_slow(slot, size);
-    struct p *pp = atomic_load_explicit(&gp->m->p, memory_order_relaxed);
-    uintptr_t p = mcache_alloc(&pp->mcache, slot);
-    if (likely(p != 0))
-        return (void *)p;
-    return alloc_slow(slot, size);
+    struct mcache_entry *cache = local_cache();
+    uintptr_t p = likely(cache != NULL) ? entry_alloc(&cache[slot]) : 0;
+    return likely(p != 0) ? (void *)p : alloc_slow(slot, size);
 }
 
 void *tarn_alloc(tarn_type *type)
@@ -188,3 +187,9 @@ void *tarn_alloc_conservative(size_t n)
         return alloc_large(n, LAYOUT_CONSERVATIVE, NULL);
     return alloc_slot(SLOT_CONSERVATIVE(size_to_class(n ? n : 1)), n);
 }
+
+void *tarn_alloc_call(tarn_type *type) __attribute__((alias("tarn_alloc")));
+void *tarn_alloc_bytes_call(size_t n)
+    __attribute__((alias("tarn_alloc_bytes")));
+void *tarn_alloc_conservative_call(size_t n)
+    __attribute__((alias("tarn_alloc_conservative")));

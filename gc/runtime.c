@@ -7,6 +7,7 @@
 
 static bool p_init(struct p *pp)
 {
+    gc_malloc_init(&pp->mcache);
     pp->gcdata = sys_alloc_aligned(sizeof(struct gcp), CACHE_LINE);
     if (pp->gcdata == NULL)
         set_error("out of memory for P %u's mark buffers", pp->id);
@@ -60,12 +61,19 @@ tarn_status tarn_main(const struct tarn_options *opts, tarn_fn fn, void *arg)
         set_error("tarn_main: no function");
         return TARN_EINVAL;
     }
+    if (tarn_forked) {
+        set_error("tarn_main: in a child of a process that had started the "
+                  "runtime: it may only exec or exit");
+        return TARN_ESTATE;
+    }
     if (getg() != NULL || atomic_exchange(&running, true)) {
         set_error("tarn_main: already running");
         return TARN_ESTATE;
     }
     struct tarn_options o;
     tarn_status st = options_load(opts, &o);
+    if (st == TARN_OK)
+        st = preempt_check_options(&o);
     if (st == TARN_OK && broken) {
         set_error("tarn_main: an earlier start failed half-way");
         st = TARN_ESTATE;
@@ -128,7 +136,7 @@ uint64_t tarn_self(void)
 void tarn_goexit(void)
 {
     if (!on_goroutine())
-        throw("tarn_goexit: not called on a goroutine");
+        throw("tarn_goexit: not called on a goroutine%s", not_goroutine_why());
     goexit1();
 }
 

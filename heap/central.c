@@ -94,11 +94,19 @@ bool heap_sweep_done(void)
            SWEEP_DRAINED;
 }
 
+static struct tarn_cache_head *head_of(struct mcache *c)
+{
+    return (struct tarn_cache_head *)(void *)c->entries;
+}
+
 void heap_flip_color(void)
 {
     ASSERT(heap_sweep_done());
-    uint32_t c = atomic_load_explicit(&heap.color, memory_order_relaxed);
-    atomic_store_explicit(&heap.color, META_COLOR ^ c, memory_order_release);
+    uint32_t color =
+        META_COLOR ^ atomic_load_explicit(&heap.color, memory_order_relaxed);
+    atomic_store_explicit(&heap.color, color, memory_order_release);
+    for (struct mcache *c = mcache_first(); c != NULL; c = c->next)
+        head_of(c)->color = (uint8_t)color;
     heap.mark_size =
         atomic_load_explicit(&heap.used_hi, memory_order_acquire) - heap.lo;
 }
@@ -218,7 +226,11 @@ bool mcache_init(struct mcache *c)
         set_error("heap: no memory for an allocation cache");
         return false;
     }
+    c->fast = c->entries;
+    head_of(c)->meta = (uintptr_t)heap.meta;
     lock(&caches.lock);
+    head_of(c)->color =
+        (uint8_t)atomic_load_explicit(&heap.color, memory_order_relaxed);
     c->next = caches.first;
     caches.first = c;
     unlock(&caches.lock);
@@ -235,7 +247,7 @@ void mcache_destroy(struct mcache *c)
     *at = c->next;
     unlock(&caches.lock);
     vm_release(c->entries, entries_size());
-    c->entries = NULL;
+    c->entries = c->fast = NULL;
 }
 
 /* A small multiple of 16 bytes, or a page. */
@@ -358,6 +370,8 @@ static size_t entry_flush(struct mcache *c, uint32_t slot)
     if (e->ptr < e->end) {
         unused = e->end - e->ptr;
         c->alloc_objects -= span_count(s, unused);
+        /* The colour that an interrupted allocation may have left. */
+        meta_store(heap_meta(e->ptr), e->startbits);
     }
     if (e->ptr < e->run_end)
         s->freeindex = span_count(s, e->ptr - s->base);

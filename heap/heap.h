@@ -98,6 +98,8 @@ enum layout {
  *   all sizes are multiples of 16. */
 
 struct tarn_type {
+    uint32_t entry; /* ABI: the offset of its entry in a cache; that of
+                       SLOT_LARGE, which is always empty, if it has none */
     const char *name;
     size_t size;
     enum layout layout;
@@ -166,7 +168,11 @@ struct slot_info {
 #define SLOT_LARGE ((uint32_t)(2 * NUM_CLASSES))
 #define SLOT_FIRST_TYPED (SLOT_LARGE + 1)
 
-/* A P's allocation entry for one slot: bump from ptr to end, all zero. */
+/* A P's allocation entry for one slot: bump from ptr to end, all zero. Its first
+ * fields are struct tarn_cache_entry, known to inline code of users; and so is
+ * the place of slot 0, which is none: struct tarn_cache_head. A user's inline
+ * allocation that was interrupted just before its last step leaves the place at
+ * ptr with a colour: it is free all the same. */
 struct mcache_entry {
     uintptr_t ptr, end;
     uint16_t size; /* <= MAX_SMALL */
@@ -177,8 +183,22 @@ struct mcache_entry {
     uintptr_t run_end;  /* free places go on from end to here, not zeroed */
 };
 
+_Static_assert(sizeof(struct mcache_entry) == sizeof(struct tarn_cache_entry) &&
+                   offsetof(struct mcache_entry, end) ==
+                       offsetof(struct tarn_cache_entry, end) &&
+                   offsetof(struct mcache_entry, size) ==
+                       offsetof(struct tarn_cache_entry, size) &&
+                   offsetof(struct mcache_entry, startbits) ==
+                       offsetof(struct tarn_cache_entry, startbits),
+               "tarn/heap.h: inline allocation");
+_Static_assert(SLOT_NOSCAN(0) == TARN_CACHE_BYTES &&
+                   SLOT_CONSERVATIVE(0) == TARN_CACHE_CONSERVATIVE &&
+                   offsetof(struct tarn_type, entry) == 0,
+               "tarn/heap.h: inline allocation");
+
 struct mcache {
     struct mcache_entry *entries; /* MAX_SLOTS reserved, touched as used */
+    struct mcache_entry *fast;    /* entries, or NULL when users must call */
     uint32_t used;                /* first slot filled since the last flush */
     uint64_t alloc_bytes;         /* handed out from this cache; see flush */
     uint64_t alloc_objects;       /* refills count what they hand out */
@@ -304,10 +324,9 @@ ALWAYS_INLINE bool heap_find_inline(uintptr_t p, struct objinfo *o,
 
 bool mcache_init(struct mcache *c);
 void mcache_destroy(struct mcache *c); /* flushes it first */
-/* One object from the cache, or 0 when a refill is needed. Inline and bump. */
-ALWAYS_INLINE uintptr_t mcache_alloc(struct mcache *c, uint32_t slot)
+/* One object from an entry, or 0 when a refill is needed. Inline and bump. */
+ALWAYS_INLINE uintptr_t entry_alloc(struct mcache_entry *e)
 {
-    struct mcache_entry *e = &c->entries[slot];
     uintptr_t p = e->ptr;
     if (unlikely(p >= e->end))
         return 0;
@@ -316,6 +335,10 @@ ALWAYS_INLINE uintptr_t mcache_alloc(struct mcache *c, uint32_t slot)
                                        atomic_load_explicit(
                                            &heap.color, memory_order_relaxed)));
     return p;
+}
+ALWAYS_INLINE uintptr_t mcache_alloc(struct mcache *c, uint32_t slot)
+{
+    return entry_alloc(&c->entries[slot]);
 }
 /* Makes entry `slot` non-empty: goes on in its run, finds the next free run of
  * its span, or takes another span (swept partial, unswept after sweeping it,

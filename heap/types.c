@@ -173,8 +173,11 @@ tarn_type *tarn_type_register(const struct tarn_type_info *info)
     bool ok = slots_init_locked();
     if (ok && t->size <= MAX_SMALL)
         ok = slot_add(size_to_class(t->size), t->layout, t, false, &t->slot);
-    if (ok)
+    if (ok) {
         t->id = types.ntypes++;
+        t->entry = (t->slot != NO_SLOT ? t->slot : SLOT_LARGE) *
+                   (uint32_t)sizeof(struct mcache_entry);
+    }
     unlock(&types.lock);
     if (!ok) {
         sys_free(t);

@@ -12,11 +12,18 @@
 #define G_SCHED_SP 0
 #define G_STACKGUARD0 8
 #define G_M 16
-#define G_SYSCALLSP 24
-#define G_THROWSPLIT 32
-#define G_NATIVE_REGS 128
+#define G_XREGS 24
+#define G_ASYNC_SAFE_POINT 32
+#define G_THROWSPLIT 34
+#define G_SYSCALLSP 40
+#define G_NATIVE_REGS 192
 #define M_G0 0
 #define M_CURG 8
+#define M_XSPARE 16
+#define M_MXCSR 24
+#define M_FPUCW 28
+#define RED_ZONE 128
+#define XREGS_HEAD 64
 
 #define GUARD_SLOT %fs:0x70
 
@@ -107,10 +114,14 @@ scrub_registers:
         xorl    %r9d, %r9d
         xorl    %r10d, %r10d
         xorl    %r11d, %r11d
-        cmpl    $0, tarn_vector_level(%rip)
-        je      1f
+        cmpl    $1, tarn_vector_level(%rip)
+        jb      1f
         vzeroall
-        ret
+        je      2f
+        .irp    n, 16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+        vpxord  %zmm\n, %zmm\n, %zmm\n
+        .endr
+2:      ret
 1:      xorps   %xmm0, %xmm0
         xorps   %xmm1, %xmm1
         xorps   %xmm2, %xmm2
@@ -137,8 +148,12 @@ FUNC asm_mcall
         movq    %rax, %rdi
         xorl    %ebp, %ebp
         .cfi_undefined rip
-        call    *%rdx
-        ud2
+        /* Not a call: fn does not return, and the processor predicts where ret
+         * goes from the calls before it. As things are, the top of its stack
+         * is our caller, which is where the goroutine that goes on next, if it
+         * parked in the same place, returns to from gogo. */
+        pushq   $0
+        jmp     *%rdx
 ENDFUNC asm_mcall
 WEAK_ALIAS mcall, asm_mcall
 
@@ -440,7 +455,7 @@ __morestack:
         /* g0 whose slot a late preemption request hit, a foreign thread; or a
          * goroutine's stack in a native call, which must not get here. */
         testq   %rax, %rax
-        jz      1f
+        jz      2f
         movq    G_M(%rax), %rcx
         movq    M_CURG(%rcx), %rdi
         testq   %rdi, %rdi
@@ -450,6 +465,11 @@ __morestack:
         movq    G_SCHED_SP(%rax), %rsp
         xorl    %ebp, %ebp
         call    native_morestack
+        ud2
+2:      cmpl    $0, tarn_forked(%rip)
+        je      1f
+        andq    $-16, %rsp
+        call    forked_morestack
         ud2
 1:      movq    $0, GUARD_SLOT
 .Lloaded:
@@ -465,6 +485,101 @@ __morestack:
         .cfi_def_cfa rsp, 8
         RETURN_TO_PROLOGUE
 ENDFUNC __morestack
+
+/* Where the signal handler sends code that it interrupted: as if called from
+ * the interrupted instruction, with the address of that on the stack, and the
+ * red zone of the interrupted function above it. Every register is live. */
+FUNC asyncPreempt
+        .cfi_signal_frame
+        .cfi_def_cfa rsp, RED_ZONE + 8
+        .cfi_offset rip, -(RED_ZONE + 8)
+        pushfq
+        .cfi_adjust_cfa_offset 8
+        cld
+        pushq   %rbp
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset rbp, 0
+        movq    %rsp, %rbp
+        .cfi_def_cfa_register rbp
+        pushq   %rax
+        pushq   %rbx
+        pushq   %rcx
+        pushq   %rdx
+        pushq   %rsi
+        pushq   %rdi
+        pushq   %r8
+        pushq   %r9
+        pushq   %r10
+        pushq   %r11
+        pushq   %r12
+        pushq   %r13
+        pushq   %r14
+        pushq   %r15
+        movq    tarn_tls_g@gottpoff(%rip), %rdx
+        movq    %fs:(%rdx), %rbx
+        movq    G_M(%rbx), %rcx
+        movq    M_XSPARE(%rcx), %rdi
+        movl    tarn_xsave_mask(%rip), %eax
+        movl    tarn_xsave_mask+4(%rip), %edx
+        testl   %eax, %eax
+        jz      1f
+        xsave64 (%rdi)
+        cmpl    $0, tarn_vector_level(%rip)
+        je      2f
+        /* Code that mixes SSE and dirty upper halves is slow. */
+        vzeroupper
+        jmp     2f
+1:      fxsave64 (%rdi)
+        /* As the next goroutine expects them: an empty x87 stack, and the control
+         * words that this thread began with. */
+2:      emms
+        ldmxcsr M_MXCSR(%rcx)
+        fldcw   M_FPUCW(%rcx)
+        leaq    asyncPreempt2(%rip), %rdi
+        andq    $-16, %rsp
+        call    mcall
+        /* Maybe on another thread. Only general registers from XRSTOR on. */
+        movq    G_XREGS(%rbx), %rdi
+        movl    tarn_xsave_mask(%rip), %eax
+        movl    tarn_xsave_mask+4(%rip), %edx
+        testl   %eax, %eax
+        jz      3f
+        xrstor64 (%rdi)
+        jmp     4f
+3:      fxrstor64 (%rdi)
+4:      movq    $0, G_XREGS(%rbx)
+        movb    $0, G_ASYNC_SAFE_POINT(%rbx)
+        movq    G_M(%rbx), %rcx
+        cmpq    $0, M_XSPARE(%rcx)
+        jne     5f
+        movq    %rdi, M_XSPARE(%rcx)
+        jmp     7f
+5:      movq    tarn_xpool(%rip), %rax
+6:      movq    %rax, -XREGS_HEAD(%rdi)
+        lock cmpxchgq %rdi, tarn_xpool(%rip)
+        jne     6b
+7:      leaq    -112(%rbp), %rsp
+        popq    %r15
+        popq    %r14
+        popq    %r13
+        popq    %r12
+        popq    %r11
+        popq    %r10
+        popq    %r9
+        popq    %r8
+        popq    %rdi
+        popq    %rsi
+        popq    %rdx
+        popq    %rcx
+        popq    %rbx
+        popq    %rax
+        popq    %rbp
+        .cfi_def_cfa rsp, RED_ZONE + 16
+        .cfi_same_value rbp
+        popfq
+        .cfi_adjust_cfa_offset -8
+        ret     $RED_ZONE
+ENDFUNC asyncPreempt
 
         .section .note.GNU-stack, "", @progbits
 /* Code that calls this library needs no extra room for it: public functions

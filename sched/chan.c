@@ -9,12 +9,13 @@
  * tarn_last_error alone.
  */
 #include "sched/chan.h"
+#include "tarn/barrier.h"
 
 typedef uint64_t __attribute__((may_alias)) word_t;
 
 /* The collector may read a slot while we write it: no torn words. Only the
  * alignment of dst matters, nothing writes src meanwhile. */
-static void copy_words(void *dst, const void *src, size_t n)
+ALWAYS_INLINE void copy_words(void *dst, const void *src, size_t n)
 {
     if (((uintptr_t)dst & 7) != 0) {
         memcpy(dst, src, n);
@@ -49,7 +50,8 @@ static void clear_words(void *dst, size_t n)
 ALWAYS_INLINE void elem_barrier(const struct hchan *c, void *dst,
                                 const void *src)
 {
-    if (c->elemsize >= sizeof(void *))
+    if (unlikely(__atomic_load_n(&tarn_barrier_on, __ATOMIC_RELAXED) != 0) &&
+        c->elemsize >= sizeof(void *))
         sched_hooks.bulk_barrier(dst, src, c->elemsize);
 }
 
@@ -248,10 +250,10 @@ tarn_status chan_recv_locked(struct hchan *c, void *elem, struct g **wake)
 
 static bool chanparkcommit(struct g *gp, void *lockp)
 {
-    atomic_store(&gp->activeStackChans, true);
+    atomic_store_explicit(&gp->activeStackChans, true, memory_order_relaxed);
     delay_point("chan: between activeStackChans and parkingOnChan");
-    atomic_store(&gp->parkingOnChan, false);
-    unlock(lockp);
+    atomic_store_explicit(&gp->parkingOnChan, false, memory_order_release);
+    unlock_brief(lockp);
     return true;
 }
 
@@ -271,13 +273,13 @@ static NOINLINE bool chan_park(struct hchan *c, struct waitq *q, void *elem,
     gp->waiting = s;
     gp->param = NULL;
     waitq_enqueue(q, s);
-    atomic_store(&gp->parkingOnChan, true);
+    atomic_store_explicit(&gp->parkingOnChan, true, memory_order_relaxed);
     gopark(chanparkcommit, &c->lock, reason);
 
     ASSERT(gp->waiting == s && gp->param == s);
     gp->waiting = NULL;
     gp->param = NULL;
-    atomic_store(&gp->activeStackChans, false);
+    atomic_store_explicit(&gp->activeStackChans, false, memory_order_relaxed);
     bool success = s->success;
     s->g = NULL;
     s->c = NULL;
@@ -304,7 +306,7 @@ tarn_status chansend(struct hchan *c, const void *elem, bool block)
         return chan_park(c, &c->sendq, (void *)(uintptr_t)elem, WAIT_CHAN_SEND)
                    ? TARN_OK
                    : TARN_ECLOSED;
-    unlock(&c->lock);
+    unlock_brief(&c->lock);
     if (wake != NULL)
         goready(wake);
     return st;
@@ -329,7 +331,7 @@ tarn_status chanrecv(struct hchan *c, void *elem, bool block)
     if (st == TARN_EAGAIN && block)
         return chan_park(c, &c->recvq, elem, WAIT_CHAN_RECV) ? TARN_OK
                                                              : TARN_ECLOSED;
-    unlock(&c->lock);
+    unlock_brief(&c->lock);
     if (wake != NULL)
         goready(wake);
     return st;
@@ -342,7 +344,7 @@ static tarn_status closechan(struct hchan *c)
 
     lock(&c->lock);
     if (is_closed(c)) {
-        unlock(&c->lock);
+        unlock_brief(&c->lock);
         return TARN_ECLOSED;
     }
     atomic_store_explicit(&c->closed, 1, memory_order_release);
@@ -355,7 +357,7 @@ static tarn_status closechan(struct hchan *c)
     }
     while ((s = waitq_dequeue(&c->sendq)) != NULL)
         gqueue_push(&woken, fire(s, false));
-    unlock(&c->lock);
+    unlock_brief(&c->lock);
 
     struct g *gp;
     while ((gp = gqueue_pop(&woken)) != NULL)
@@ -399,16 +401,16 @@ overflow:
 }
 
 /* What send and receive have in common before they begin. */
-static tarn_status check_op(const tarn_chan *c, const void *elem, bool send,
-                            const char *what)
+ALWAYS_INLINE tarn_status check_op(const tarn_chan *c, const void *elem,
+                                   bool send, const char *what)
 {
-    if (!require_goroutine(what))
+    if (unlikely(!require_goroutine(what)))
         return TARN_ESTATE;
-    if (c == NULL) {
+    if (unlikely(c == NULL)) {
         set_error("%s: the channel is NULL", what);
         return TARN_EINVAL;
     }
-    if (send && elem == NULL && hchan_of(c)->elemsize != 0) {
+    if (send && unlikely(elem == NULL) && hchan_of(c)->elemsize != 0) {
         set_error("%s: the element is NULL", what);
         return TARN_EINVAL;
     }
@@ -419,25 +421,25 @@ static tarn_status check_op(const tarn_chan *c, const void *elem, bool send,
 tarn_status tarn_chan_send(tarn_chan *c, const void *elem)
 {
     tarn_status st = check_op(c, elem, true, "tarn_chan_send");
-    return st != TARN_OK ? st : chansend(hchan_of(c), elem, true);
+    return unlikely(st != TARN_OK) ? st : chansend(hchan_of(c), elem, true);
 }
 
 tarn_status tarn_chan_try_send(tarn_chan *c, const void *elem)
 {
     tarn_status st = check_op(c, elem, true, "tarn_chan_try_send");
-    return st != TARN_OK ? st : chansend(hchan_of(c), elem, false);
+    return unlikely(st != TARN_OK) ? st : chansend(hchan_of(c), elem, false);
 }
 
 tarn_status tarn_chan_recv(tarn_chan *c, void *elem)
 {
     tarn_status st = check_op(c, elem, false, "tarn_chan_recv");
-    return st != TARN_OK ? st : chanrecv(hchan_of(c), elem, true);
+    return unlikely(st != TARN_OK) ? st : chanrecv(hchan_of(c), elem, true);
 }
 
 tarn_status tarn_chan_try_recv(tarn_chan *c, void *elem)
 {
     tarn_status st = check_op(c, elem, false, "tarn_chan_try_recv");
-    return st != TARN_OK ? st : chanrecv(hchan_of(c), elem, false);
+    return unlikely(st != TARN_OK) ? st : chanrecv(hchan_of(c), elem, false);
 }
 
 tarn_status tarn_chan_close(tarn_chan *c)

@@ -21,8 +21,11 @@
  *                     sudogs are queued but their owner still runs;
  *   activeStackChans  set by the commit function: from now on the mover must
  *                     hold the locks of all channels in g->waiting.
- * The commit function sets the second, clears the first, then unlocks. The
- * woken goroutine clears activeStackChans itself.
+ * The commit function sets the second, clears the first (a release, so that who
+ * sees that sees the second too), then unlocks. The woken goroutine clears
+ * activeStackChans itself. Whoever reads them holds the scan bit, taken with
+ * acquire after the status was changed with release: stores of the goroutine
+ * itself need no order of their own.
  */
 #ifndef TARN_SCHED_CHAN_H_
 #define TARN_SCHED_CHAN_H_

@@ -11,6 +11,10 @@
 __thread struct g *tarn_tls_g
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
+/* See local_cache. */
+TARN_API __thread struct mcache_entry *tarn_local
+    __attribute__((tls_model("initial-exec")));
+
 /* 0: SSE, 1: AVX, 2: AVX-512: which argument registers __morestack saves. */
 uint32_t tarn_vector_level __attribute__((visibility("hidden")));
 /* Not 0: dead registers are wiped when a goroutine goes on. */
@@ -19,11 +23,19 @@ uint32_t tarn_scrub_registers __attribute__((visibility("hidden")));
 _Static_assert(offsetof(struct g, sched_sp) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct g, stackguard0) == 8, "asm_amd64.S");
 _Static_assert(offsetof(struct g, m) == 16, "asm_amd64.S");
-_Static_assert(offsetof(struct g, syscallsp) == 24, "asm_amd64.S");
-_Static_assert(offsetof(struct g, throwsplit) == 32, "asm_amd64.S");
-_Static_assert(offsetof(struct g, native_regs) == 128, "asm_amd64.S");
+_Static_assert(offsetof(struct g, xregs) == 24, "asm_amd64.S");
+_Static_assert(offsetof(struct g, asyncSafePoint) == 32, "asm_amd64.S");
+_Static_assert(offsetof(struct g, throwsplit) == 34, "asm_amd64.S");
+_Static_assert(offsetof(struct g, syscallsp) == 40, "asm_amd64.S");
+_Static_assert(offsetof(struct g, native_regs) == 192, "asm_amd64.S");
 _Static_assert(offsetof(struct m, g0) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct m, curg) == 8, "asm_amd64.S");
+_Static_assert(offsetof(struct m, xspare) == 16, "asm_amd64.S");
+_Static_assert(offsetof(struct m, mxcsr) == 24, "asm_amd64.S");
+_Static_assert(offsetof(struct m, fpucw) == 28, "asm_amd64.S");
+
+/* Not 0: this process is a child of one in which the runtime was started. */
+uint32_t tarn_forked __attribute__((visibility("hidden")));
 
 #define THREAD_STACK ((size_t)1 << 20)
 #define SIGNAL_STACK ((size_t)64 << 10)
@@ -31,14 +43,6 @@ _Static_assert(offsetof(struct m, curg) == 8, "asm_amd64.S");
 void setg(struct g *gp)
 {
     tarn_tls_g = gp;
-}
-
-bool require_goroutine(const char *what)
-{
-    if (likely(on_goroutine()))
-        return true;
-    set_error("%s: not called on a goroutine", what);
-    return false;
 }
 
 static _Atomic uintptr_t *guard_slot(void)
@@ -49,10 +53,57 @@ static _Atomic uintptr_t *guard_slot(void)
     return (_Atomic uintptr_t *)(tcb + 0x70);
 }
 
+/* Why this thread may not call what only goroutines may, to go behind "not called
+ * on a goroutine". */
+const char *not_goroutine_why(void)
+{
+    struct g *gp = tarn_tls_g;
+    if (tarn_forked)
+        return " (a child of fork may only exec or exit)";
+    if (gp != NULL && atomic_load(&gp->m->curg) != NULL)
+        return " (in a native call)";
+    return "";
+}
+
+bool not_on_goroutine(const char *what)
+{
+    set_error("%s: not called on a goroutine%s", what, not_goroutine_why());
+    return false;
+}
+
+/* --- fork ------------------------------------------------------------------------ */
+
+static sigset_t host_mask;
+
+/* In the child of a fork, whose only thread this is: the others, with whatever
+ * they held, are gone. */
+static void forked_child(void)
+{
+    struct g *gp = tarn_tls_g;
+    if (gp != NULL) {
+        setg(NULL);
+        set_local_cache(NULL);
+        /* What it does until it execs, it does on this stack. */
+        atomic_store(guard_slot(), gp->kind == STACK_SYSTEM
+                                       ? 0
+                                       : gp->stack.lo + ((uintptr_t)16 << 10));
+        /* Our threads block signals, which exec would pass on. */
+        pthread_sigmask(SIG_SETMASK, &host_mask, NULL);
+    }
+    tarn_forked = 1;
+}
+
+/* From __morestack, in such a child. */
+__attribute__((noreturn)) void forked_morestack(void)
+    __attribute__((visibility("hidden")));
+void forked_morestack(void)
+{
+    fatal("stack overflow in a child of fork: it may only exec or exit");
+}
+
 /* What only the thread itself can set up. */
 void minit(struct m *mp)
 {
-    mp->procid = gettid_os();
     atomic_store(guard_slot(), 0);
     atomic_store_explicit(&mp->tls_guard, guard_slot(), memory_order_release);
     setg(mp->g0);
@@ -71,17 +122,19 @@ void minit(struct m *mp)
         ss.ss_size = SIGNAL_STACK;
         mp->own_signal_stack = ss.ss_sp != NULL && sigaltstack(&ss, NULL) == 0;
     }
+    minit_preempt(mp);
+    minit_signals(mp);
 }
 
 /* The thread goes on without us, or ends. */
 void unminit(struct m *mp)
 {
+    unminit_signals(mp);
     lock_slot(mp);
     atomic_store_explicit(&mp->tls_guard, NULL, memory_order_relaxed);
     unlock_slot(mp);
     setg(NULL);
     atomic_store(guard_slot(), 0);
-    mp->procid = 0;
     if (mp->own_signal_stack) {
         stack_t off = {.ss_flags = SS_DISABLE};
         sigaltstack(&off, NULL);
@@ -104,6 +157,7 @@ void m_init(struct m *mp)
         mp->id + 1;
     if (mp->rand == 0)
         mp->rand = 1;
+    mp->sigrand = mp->rand;
     if (known)
         return;
     struct m *head = atomic_load(&allm);
@@ -270,8 +324,16 @@ tarn_status sched_init(uint32_t procs)
                         : __builtin_cpu_supports("avx")   ? 1
                                                           : 0;
     tarn_scrub_registers = options.checkmark != 0;
+    pthread_sigmask(SIG_SETMASK, NULL, &host_mask);
+    int err = pthread_atfork(NULL, NULL, forked_child);
+    if (err != 0) {
+        set_error("pthread_atfork: %s", strerror(err));
+        return TARN_ESYS;
+    }
     if (!procs_init(procs))
         return TARN_ENOMEM;
+    preempt_init();
+    initsig();
     m_init(&m0);
     sched.mnext = 1;
     struct m *sm = sys_alloc_aligned(sizeof(*sm), CACHE_LINE);
@@ -307,6 +369,7 @@ void main_exit_m(struct g *gp)
     bool locked = free_thread(gp);
     gdestroy(gp);
     struct p *pp = mp->p;
+    set_local_cache(NULL);
     mp->p = NULL;
     atomic_store(&pp->m, NULL);
     mp->locks = 0;
@@ -375,6 +438,7 @@ static void start_main(void)
     m0.nextp = NULL;
     m0.p = pp;
     atomic_store(&pp->m, &m0);
+    set_local_cache(pp);
     /* The world is stopped and we hold worldsema, as at the end of a stop; only
      * that this one is not to be counted. */
     m0.locks = 1;

@@ -30,7 +30,7 @@ struct call {
 /* On a goroutine in no native call; the message names the caller. */
 static bool callable(const char *what)
 {
-    return likely(on_goroutine()) || require_goroutine(what);
+    return require_goroutine(what);
 }
 
 long tarn_syscall(long nr, long a, long b, long c, long d, long e, long f)

@@ -30,6 +30,7 @@ void acquirep(struct p *pp)
     mp->p = pp;
     atomic_store(&pp->m, mp);
     atomic_store(&pp->status, Prunning);
+    set_local_cache(pp);
 }
 
 struct p *releasep(void)
@@ -38,6 +39,7 @@ struct p *releasep(void)
     struct p *pp = mp->p;
     ASSERT(pp != NULL && atomic_load(&pp->m) == mp &&
            atomic_load(&pp->status) == Prunning);
+    set_local_cache(NULL);
     mp->p = NULL;
     atomic_store(&pp->m, NULL);
     atomic_store(&pp->status, Pidle);
@@ -94,12 +96,16 @@ struct m *mget(void)
     return mp;
 }
 
+ALWAYS_INLINE void dropg_inline(struct m *mp, struct g *gp)
+{
+    __atomic_store_n(&gp->m, NULL, __ATOMIC_RELAXED);
+    atomic_store_explicit(&mp->curg, NULL, memory_order_release);
+}
+
 void dropg(void)
 {
     struct m *mp = getg()->m;
-    struct g *gp = atomic_load_explicit(&mp->curg, memory_order_relaxed);
-    gp->m = NULL;
-    atomic_store_explicit(&mp->curg, NULL, memory_order_release);
+    dropg_inline(mp, atomic_load_explicit(&mp->curg, memory_order_relaxed));
 }
 
 /* --- going to sleep --------------------------------------------------------- */
@@ -280,16 +286,25 @@ void startm(struct p *pp, bool spinning)
     notewakeup(&mp->park);
 }
 
-void wakep(void)
+NOINLINE static void wakep_slow(void)
 {
-    if (atomic_load(&sched.npidle) == 0)
-        return;
     uint32_t zero = 0;
-    if (atomic_load(&sched.nmspinning) != 0 ||
-        !atomic_compare_exchange_strong(&sched.nmspinning, &zero, 1))
+    if (!atomic_compare_exchange_strong(&sched.nmspinning, &zero, 1))
         return;
     delay_point("wakep");
     startm(NULL, true);
+}
+
+ALWAYS_INLINE void wakep_inline(void)
+{
+    if (unlikely(atomic_load(&sched.npidle) != 0) &&
+        atomic_load(&sched.nmspinning) == 0)
+        wakep_slow();
+}
+
+void wakep(void)
+{
+    wakep_inline();
 }
 
 /* The P was taken from an M that blocks: an M for it if findRunnable would find
@@ -471,7 +486,7 @@ top:
     }
     /* Now and then the global queue first: two Gs that ready each other
      * could keep the local one busy for ever. */
-    if (pp->schedtick % 61 == 0 && atomic_load(&sched.runqsize) > 0) {
+    if (atomic_load(&sched.runqsize) > 0 && pp->schedtick % 61 == 0) {
         lock(&sched.lock);
         gp = globrunqget(pp, 1);
         unlock(&sched.lock);
@@ -601,17 +616,36 @@ top:
     goto top;
 }
 
-void execute(struct g *gp, bool inherit)
+/* Puts onto a new stack what gogo pops, and where it returns to. Not before the
+ * G runs: until then its stack need not come into any cache, and often not even
+ * into memory. */
+static void prepare_stack(struct g *gp)
+{
+    uintptr_t *sp = (uintptr_t *)gp->sched_sp;
+    *--sp = (uintptr_t)goroutine_entry;
+    for (int i = 0; i < 6; i++)
+        *--sp = 0;
+    gp->sched_sp = (uintptr_t)sp;
+    gp->unstarted = false;
+}
+
+/* This and schedule are inlined into what mcall goes to, so that no call lies
+ * between there and gogo: see mcall. */
+__attribute__((noreturn)) ALWAYS_INLINE void execute_inline(struct g *gp,
+                                                            bool inherit)
 {
     struct m *mp = getg()->m;
     struct p *pp = mp->p;
     /* Before the status: whoever sees Grunning may follow g->m and m->curg. */
-    gp->m = mp;
+    __atomic_store_n(&gp->m, mp, __ATOMIC_RELAXED);
     atomic_store_explicit(&mp->curg, gp, memory_order_release);
     casgstatus(gp, Grunnable, Grunning);
     delay_point("execute");
-    gp->waitsince = 0;
+    if (unlikely(gp->unstarted))
+        prepare_stack(gp);
+    /* Requests to the one that ran before, or to an earlier life. */
     atomic_store_explicit(&gp->preempt, false, memory_order_relaxed);
+    atomic_store_explicit(&gp->preemptStop, false, memory_order_relaxed);
     atomic_store_explicit(&gp->stackguard0, gp->stackguard1,
                           memory_order_relaxed);
     if (!inherit)
@@ -620,7 +654,13 @@ void execute(struct g *gp, bool inherit)
     gogo(gp);
 }
 
-void schedule(void)
+void execute(struct g *gp, bool inherit)
+{
+    execute_inline(gp, inherit);
+}
+
+/* more: the caller made work that another P should know of. */
+__attribute__((noreturn)) ALWAYS_INLINE void schedule_inline(bool more)
 {
     struct m *mp = getg()->m;
     ASSERT(mp->locks == 0);
@@ -635,12 +675,19 @@ void schedule(void)
         struct g *gp = findRunnable(&inherit, &wake);
         if (mp->spinning)
             resetspinning();
-        if (wake)
+        /* Of what was put into the queue before, others can know by now: a G
+         * was taken, which takes a locked instruction. */
+        if (wake || more)
             wakep();
         if (likely(gp->lockedm == NULL))
-            execute(gp, inherit);
+            execute_inline(gp, inherit);
         startlockedm(gp);
     }
+}
+
+void schedule(void)
+{
+    schedule_inline(false);
 }
 
 /* --- park and ready ---------------------------------------------------------- */
@@ -648,9 +695,11 @@ void schedule(void)
 static void park_m(struct g *gp)
 {
     struct m *mp = getg()->m;
+    if (unlikely(mp->locks != 0))
+        blocked_with_m(gp, "blocks");
     casgstatus(gp, Grunning, Gwaiting);
     delay_point("park_m");
-    dropg();
+    dropg_inline(mp, gp);
     bool (*fn)(struct g *, void *) = mp->waitunlockf;
     void *lk = mp->waitlock;
     mp->waitunlockf = NULL;
@@ -659,7 +708,7 @@ static void park_m(struct g *gp)
         casgstatus(gp, Gwaiting, Grunnable);
         execute(gp, true);
     }
-    schedule();
+    schedule_inline(false);
 }
 
 void gopark(bool (*unlockf)(struct g *, void *), void *lk,
@@ -690,8 +739,12 @@ void ready(struct g *gp, bool next)
 {
     struct m *mp = acquirem();
     casgstatus(gp, Gwaiting, Grunnable);
-    runqput(mp->p, gp, next);
-    wakep();
+    struct p *pp = mp->p;
+    if (next)
+        gp = runnext_swap(pp, gp);
+    if (gp != NULL)
+        runqput(pp, gp, false);
+    wakep_inline();
     releasem(mp);
 }
 
@@ -718,22 +771,40 @@ void injectglist(struct gqueue *q)
         startm(NULL, false);
 }
 
-static void goschedImpl(struct g *gp, bool preempted) __attribute__((noreturn));
-static void goschedImpl(struct g *gp, bool preempted)
+/* gp yields. While nobody waits in the global queue the end of this P's is as
+ * good a place, and costs no lock. If somebody does, it must go behind them: Gs
+ * that yield to each other here would keep them waiting. *wake: there is work
+ * for another P, which is to be woken once a G has been taken out of here. */
+ALWAYS_INLINE bool yield_locally(struct g *gp, bool *wake)
 {
+    struct p *pp = getg()->m->p;
+    if (atomic_load_explicit(&sched.runqsize, memory_order_relaxed) != 0)
+        return false;
+    *wake = nprocs > 1 && !runqempty(pp);
+    return runqputtail(pp, gp);
+}
+
+__attribute__((noreturn)) ALWAYS_INLINE void goschedImpl(struct g *gp,
+                                                         bool preempted)
+{
+    bool wake = false;
+    if (unlikely(getg()->m->locks != 0))
+        blocked_with_m(gp, "yields");
     casgstatus(gp, Grunning, Grunnable);
     dropg();
     if (preempted && atomic_load(&sched.gcwaiting)) {
         /* It did nothing to deserve losing its place: it goes on where it was
          * when the world starts again. */
         runqput(getg()->m->p, gp, true);
+    } else if (!preempted && yield_locally(gp, &wake)) {
+        schedule_inline(wake);
     } else {
         lock(&sched.lock);
         globrunqput(gp);
         unlock(&sched.lock);
         wakep();
     }
-    schedule();
+    schedule_inline(false);
 }
 
 void gosched_m(struct g *gp)
@@ -752,7 +823,7 @@ static void goyield_m(struct g *gp)
     casgstatus(gp, Grunning, Grunnable);
     dropg();
     runqput(pp, gp, false);
-    schedule();
+    schedule_inline(false);
 }
 
 void gosched(void)
@@ -772,7 +843,7 @@ void preemptPark(struct g *gp)
     __atomic_store_n(&gp->waitreason, WAIT_PREEMPTED, __ATOMIC_RELAXED);
     dropg();
     casfrom_Gscanstatus(gp, Gscan | Gpreempted, Gpreempted);
-    schedule();
+    schedule_inline(false);
 }
 
 void preempt_check_slow(void)

@@ -31,9 +31,12 @@ struct g *gqueue_pop(struct gqueue *q)
     return gp;
 }
 
+/* A hint. Whoever goes to sleep looks at the queue itself, under the lock, after
+ * it has lowered nmspinning: either it sees what was put there before, or who
+ * puts something there later sees nmspinning lowered. */
 static void globrunq_sync(void)
 {
-    atomic_store_explicit(&sched.runqsize, sched.runq.n, memory_order_seq_cst);
+    atomic_store_explicit(&sched.runqsize, sched.runq.n, memory_order_relaxed);
 }
 
 void globrunqput(struct g *gp)
@@ -112,10 +115,22 @@ static bool runqputslow(struct p *pp, struct g *gp, uint32_t h, uint32_t t)
     return true;
 }
 
+/* To the tail of the ring, unless it is full. */
+bool runqputtail(struct p *pp, struct g *gp)
+{
+    uint32_t h = atomic_load_explicit(&pp->runqhead, memory_order_acquire);
+    uint32_t t = atomic_load_explicit(&pp->runqtail, memory_order_relaxed);
+    if (t - h >= RUNQ_SIZE)
+        return false;
+    atomic_store_explicit(&pp->runq[t % RUNQ_SIZE], gp, memory_order_relaxed);
+    atomic_store_explicit(&pp->runqtail, t + 1, memory_order_release);
+    return true;
+}
+
 void runqput(struct p *pp, struct g *gp, bool next)
 {
     if (next) {
-        gp = atomic_exchange(&pp->runnext, gp);
+        gp = runnext_swap(pp, gp);
         if (gp == NULL)
             return;
         /* The one that was next goes to the tail. */
@@ -127,6 +142,9 @@ void runqput(struct p *pp, struct g *gp, bool next)
             atomic_store_explicit(&pp->runq[t % RUNQ_SIZE], gp,
                                   memory_order_relaxed);
             atomic_store_explicit(&pp->runqtail, t + 1, memory_order_release);
+            /* Before the caller looks whether somebody is to be woken. */
+            if (nprocs > 1)
+                atomic_thread_fence(memory_order_seq_cst);
             return;
         }
         if (runqputslow(pp, gp, h, t))
@@ -134,22 +152,42 @@ void runqput(struct p *pp, struct g *gp, bool next)
     }
 }
 
-struct g *runqget(struct p *pp, bool *inherit)
+/* Gs that have not run for long are in no cache, nor are their stacks. Some
+ * places before they come up, fetch what a switch to them will touch: first the
+ * G, then, when that has arrived, what gogo pops and the frames it returns to.
+ * Slots of a full ring hold Gs; one that a thief took is still a G. */
+#define PREFETCH_G 6
+#define PREFETCH_STACK 3
+ALWAYS_INLINE void runq_prefetch(struct p *pp, uint32_t h)
 {
-    struct g *next = atomic_load(&pp->runnext);
-    if (next != NULL &&
-        atomic_compare_exchange_strong(&pp->runnext, &next, NULL)) {
-        *inherit = true;
-        return next;
-    }
-    *inherit = false;
+    struct g *gp = atomic_load_explicit(&pp->runq[(h + PREFETCH_G) % RUNQ_SIZE],
+                                        memory_order_relaxed);
+    __builtin_prefetch(gp, 1);
+    __builtin_prefetch((char *)gp + CACHE_LINE, 1);
+    gp = atomic_load_explicit(&pp->runq[(h + PREFETCH_STACK) % RUNQ_SIZE],
+                              memory_order_relaxed);
+    const char *sp =
+        (const char *)__atomic_load_n(&gp->sched_sp, __ATOMIC_RELAXED);
+    __builtin_prefetch(sp, 1);
+    __builtin_prefetch(sp + CACHE_LINE, 1);
+}
+
+struct g *runqget_ring(struct p *pp)
+{
     uint32_t h = atomic_load_explicit(&pp->runqhead, memory_order_acquire);
     for (;;) {
         uint32_t t = atomic_load_explicit(&pp->runqtail, memory_order_relaxed);
         if (t == h)
             return NULL;
+        if (t - h > PREFETCH_G)
+            runq_prefetch(pp, h);
         struct g *gp = atomic_load_explicit(&pp->runq[h % RUNQ_SIZE],
                                             memory_order_relaxed);
+        if (nprocs == 1) {
+            /* No thief. */
+            atomic_store_explicit(&pp->runqhead, h + 1, memory_order_release);
+            return gp;
+        }
         if (atomic_compare_exchange_weak_explicit(&pp->runqhead, &h, h + 1,
                                                   memory_order_acq_rel,
                                                   memory_order_acquire))
@@ -175,14 +213,13 @@ static uint32_t runqgrab(struct p *victim, struct p *pp, uint32_t to,
             if (next == NULL)
                 return 0;
             /* A running victim is probably about to run it itself, within the
-             * few us of a channel hand-over: stealing would only bounce it. */
-            if (atomic_load(&victim->status) == Prunning) {
-                int64_t until = nanotime() + 3000;
-                do
-                    procyield(20);
-                while (nanotime() < until &&
-                       atomic_load(&victim->runnext) == next);
-            }
+             * us of a channel hand-over: stealing would only bounce it, and
+             * looking all the time takes the line from the victim each time.
+             * Counted as spinning we also keep others from being woken for
+             * nothing at each hand-over: so sleep, which takes what the kernel
+             * likes to add to 3 us (50 by default). */
+            if (atomic_load(&victim->status) == Prunning)
+                usleep_os(3);
             if (!atomic_compare_exchange_strong(&victim->runnext, &next, NULL))
                 continue;
             atomic_store_explicit(&pp->runq[to % RUNQ_SIZE], next,

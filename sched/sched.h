@@ -19,7 +19,8 @@
  * Invariants
  *  1. G status changes only along the edges of the table in status.c, through
  *     the cas helpers below; debug builds check each edge.
- *  2. The scan bit is a lock on the goroutine's stack. Whoever set it may read
+ *  2. The scan bit is a lock on the stack of a goroutine that does not run.
+ *     Whoever set it may read
  *     and move the stack; nobody runs or readies that G meanwhile. Nothing
  *     that can block or fault is done under it.
  *  3. A running P has exactly one M (p->m->p == p). A P without an M is idle
@@ -43,6 +44,7 @@
 #define TARN_SCHED_SCHED_H_
 
 #include <pthread.h>
+#include <signal.h>
 
 #include "base/base.h"
 #include "base/lock.h"
@@ -50,8 +52,8 @@
 #include "heap/heap.h"
 #include "tarn/sched.h"
 
-/* Status of a G. The scan bit is added to one of runnable, running, syscall,
- * waiting, preempted. */
+/* Status of a G. The scan bit is added to one of runnable, syscall, waiting,
+ * preempted. */
 enum {
     Gidle = 0,
     Grunnable = 1,
@@ -126,12 +128,16 @@ struct g {
     uintptr_t sched_sp;            /* saved stack pointer when not running */
     _Atomic uintptr_t stackguard0; /* stack.lo + guard, or a request */
     struct m *m;
+    void *xregs; /* stopped asynchronously: its extended registers */
+    _Atomic bool asyncSafePoint; /* so: the stack may be scanned, not moved */
+    bool wipe;       /* checkmark: clear what lies below before going on */
+    bool throwsplit; /* a prologue check is a bug now: native code runs on this
+                        stack */
+    bool unstarted;  /* nothing is at sched_sp yet: see execute */
     /* In a native call (status Gsyscall, and until a P is held again behind it):
      * the stack is scanned from here; 0 otherwise. With throwsplit the caller's
      * registers are in native_regs. */
     uintptr_t syscallsp;
-    bool throwsplit; /* a prologue check is a bug now: native code runs on this
-                        stack */
 
     struct stack stack;
     uintptr_t stackguard1; /* what stackguard0 is without a request */
@@ -139,7 +145,7 @@ struct g {
     bool default_stack; /* may be kept for the next G */
     _Atomic uint32_t atomicstatus;
 
-    uint64_t goid;
+    struct m *lockedm;        /* runs on no other; written by itself only */
     _Atomic bool preempt;     /* asked to yield at the next safe point */
     _Atomic bool preemptStop; /* asked to park as Gpreempted instead */
     _Atomic bool preemptShrink;
@@ -152,18 +158,18 @@ struct g {
     struct g *schedlink;   /* in a queue of Gs */
     struct sudog *waiting; /* sudogs this G waits on, in lock order */
     void *param;           /* waker to woken: the sudog that fired */
-    uintptr_t native_regs[6] CACHE_ALIGNED; /* rbx rbp r12 r13 r14 r15; its
-                                               offset is known to assembly */
-    int64_t waitsince;
-    struct m *lockedm;    /* runs on no other; written by itself only */
+    /* Yielding touches nothing from param on. */
+    uint64_t goid;
     uint32_t lockedcount; /* tarn_lock_thread and callbacks under way */
     uint32_t userlocks;   /* of those, tarn_lock_thread */
     bool foreign;         /* an attached thread's: its stack is not ours */
+    bool worldstopped;    /* by tarn_world_stop */
     /* tarn_native_call: what to run, what it returned. */
     void *(*native_fn)(void *);
     void *native_arg;
-
-    tarn_fn fn;            /* entry, for reports */
+    uintptr_t native_regs[6] CACHE_ALIGNED; /* rbx rbp r12 r13 r14 r15; its
+                                               offset is known to assembly */
+    tarn_fn fn;                             /* entry, for reports */
     void *entry_arg;       /* root until the goroutine has started */
     void *stackdata;       /* stackscan: __morestack_allocate_... blocks */
     int64_t gcAssistBytes; /* gc: credit (+) or debt (-) */
@@ -189,6 +195,8 @@ struct timers {
 };
 
 #define RUNQ_SIZE 256
+/* Of an attached thread's stack: how much of what is unused checkmark clears. */
+#define STACK_WIPE ((uintptr_t)64 << 10)
 
 struct p {
     uint32_t id;
@@ -228,6 +236,9 @@ struct m {
     /* Offsets known to assembly. */
     struct g *g0;
     struct g *_Atomic curg;
+    void *xspare;   /* where the next asynchronous stop puts registers */
+    uint32_t mxcsr; /* the thread's own, as it started */
+    uint16_t fpucw;
 
     uint64_t id;
     struct p *_Atomic p;
@@ -245,7 +256,14 @@ struct m {
     bool (*waitunlockf)(struct g *gp, void *lock);
     void *waitlock;
     pthread_t thread;
-    int32_t procid;
+    int32_t procid;                 /* 0: no signals to it (yet, or any more) */
+    _Atomic uint32_t signalPending; /* a signal of preemptM is under way */
+    _Atomic uint32_t preemptGen;    /* handled ones; before pending is 0 */
+    /* Of the last one: where it hit, and 1 + why it was refused; 0 if not. */
+    _Atomic uintptr_t signal_pc;
+    _Atomic uint32_t refused_why;
+    sigset_t host_mask; /* M0, foreign threads: to be restored */
+    uint64_t sigrand;
     uint64_t rand;
     void (*mstartfn)(void);
     struct g *lockedg;
@@ -328,6 +346,8 @@ extern struct m m0;
 extern _Atomic size_t allglen;
 struct g *allg_at(size_t i);
 
+enum text_kind { TEXT_UNKNOWN, TEXT_UNMANAGED, TEXT_MANAGED };
+
 /* What the layers above install before the first goroutine exists. */
 struct sched_hooks {
     /* Gives gp a stack (kind and size as asked; 0 = default). False: no memory,
@@ -348,11 +368,19 @@ struct sched_hooks {
     void (*bulk_barrier)(void *dst, const void *src, size_t n);
     void (*shade)(const void *p); /* keep p alive this cycle, if marking */
     void *(*alloc)(size_t n, enum layout layout); /* tarn_alloc_... */
+    /* What text is it that holds pc? Called by signal handlers. */
+    enum text_kind (*text_kind)(uintptr_t pc);
+    /* Looks for modules that were loaded since; not by signal handlers. */
+    void (*text_refresh)(void);
     void (*goexit)(struct g *gp); /* on g0, gp is about to be dead */
     /* Every stop, when the world runs again: whole and stopping time. */
     void (*stw_done)(int64_t total_ns, int64_t stopping_ns);
 };
 extern struct sched_hooks sched_hooks;
+
+/* Builds for sanitizers have other mcall, systemstack, gogo, mstart_call and
+ * mstart_return around those of the assembly (fiber.c). */
+#define TARN_FIBERS (TARN_ASAN || TARN_TSAN)
 
 /* --- assembly (asm_amd64.S) ------------------------------------------------ */
 
@@ -366,12 +394,44 @@ ALWAYS_INLINE struct g *getg(void)
 }
 void setg(struct g *gp); /* thread start only */
 
+/* tarn_local: the cache that inline allocations on this thread take from. It is
+ * that of the P that this thread holds and that nobody can take away from it;
+ * else NULL. Follows m->p, so it need not change with the goroutine; a native
+ * call, whose P may be retaken, sets it to NULL and back. */
+ALWAYS_INLINE struct mcache_entry *local_cache(void)
+{
+    struct mcache_entry *cache;
+    __asm__ volatile("movq tarn_local@gottpoff(%%rip), %0\n\t"
+                     "movq %%fs:(%0), %0"
+                     : "=r"(cache));
+    return cache;
+}
+ALWAYS_INLINE void set_local_cache(struct p *pp) /* NULL: none */
+{
+    struct mcache_entry *cache = pp != NULL ? pp->mcache.fast : NULL;
+    uintptr_t scratch;
+    __asm__ volatile("movq tarn_local@gottpoff(%%rip), %0\n\t"
+                     "movq %1, %%fs:(%0)"
+                     : "=&r"(scratch)
+                     : "r"(cache)
+                     : "memory");
+}
+
 /* Leaves the current goroutine: saves it, switches to g0, calls fn(gp). */
 void mcall(void (*fn)(struct g *gp));
 /* Calls fn(arg) on g0 and returns; directly if already there. The goroutine's
  * stack is scannable meanwhile (sched_sp is set). */
 void systemstack(void (*fn)(void *arg), void *arg);
+#if TARN_FIBERS
 void gogo(struct g *gp) __attribute__((noreturn));
+#else
+/* By a jump: see mcall in asm_amd64.S. */
+__attribute__((noreturn)) ALWAYS_INLINE void gogo(struct g *gp)
+{
+    __asm__ volatile("jmp asm_gogo" : : "D"(gp) : "memory");
+    __builtin_unreachable();
+}
+#endif
 /* Runs fn on this stack with g0->sched_sp set to it, fn does not return;
  * mstart_return leaves it again. */
 void mstart_call(struct m *mp, void (*fn)(void));
@@ -386,9 +446,6 @@ struct start_pair goroutine_begin(void);
 
 /* --- sanitizers (fiber.c) ---------------------------------------------------- */
 
-/* Builds for them have other mcall, systemstack, gogo, mstart_call and
- * mstart_return around those of the assembly. */
-#define TARN_FIBERS (TARN_ASAN || TARN_TSAN)
 #if TARN_FIBERS
 void fiber_thread(struct m *mp); /* by the thread itself, before mstart_call */
 struct start_pair fiber_begin(struct start_pair body); /* goroutine_begin */
@@ -401,8 +458,21 @@ ALWAYS_INLINE bool on_goroutine(void)
     return gp != NULL && gp->kind != STACK_SYSTEM;
 }
 /* The usual opening of a public call. Sets the error text if it fails. */
-bool require_goroutine(const char *what);
+COLD bool not_on_goroutine(const char *what);
+ALWAYS_INLINE bool require_goroutine(const char *what)
+{
+    struct g *gp = getg();
+    if (unlikely(gp == NULL) || unlikely(gp->kind == STACK_SYSTEM))
+        return not_on_goroutine(what);
+    return true;
+}
+const char *not_goroutine_why(void);
+extern uint32_t tarn_forked;
 
+#ifdef TARN_MANAGED_TEXT
+/* Tests: managed code can move to another M between the load and the add. */
+struct m *acquirem(void);
+#else
 ALWAYS_INLINE struct m *acquirem(void)
 {
     struct m *mp = getg()->m;
@@ -410,6 +480,7 @@ ALWAYS_INLINE struct m *acquirem(void)
     __asm__ volatile("" ::: "memory");
     return mp;
 }
+#endif
 ALWAYS_INLINE void releasem(struct m *mp)
 {
     __asm__ volatile("" ::: "memory");
@@ -432,7 +503,31 @@ ALWAYS_INLINE uint32_t readgstatus(struct g *gp)
 {
     return atomic_load_explicit(&gp->atomicstatus, memory_order_acquire);
 }
-void casgstatus(struct g *gp, uint32_t from, uint32_t to);
+/* Running, dead, idle and copystack are left by one thread only, and nobody takes
+ * the scan bit in them: that needs no CAS. (A request to a running goroutine is
+ * posted without the bit, see suspendG.) From the others it spins while somebody
+ * holds the bit. */
+void check_edge(struct g *gp, uint32_t from, uint32_t to);
+void casgstatus_slow(struct g *gp, uint32_t from, uint32_t to);
+ALWAYS_INLINE void casgstatus(struct g *gp, uint32_t from, uint32_t to)
+{
+#if TARN_CHECKS >= 2
+    check_edge(gp, from, to);
+#endif
+    if (from == Grunning || from == Gdead || from == Gcopystack ||
+        from == Gidle) {
+        if (unlikely(atomic_load_explicit(&gp->atomicstatus,
+                                          memory_order_relaxed) != from))
+            casgstatus_slow(gp, from, to);
+        atomic_store_explicit(&gp->atomicstatus, to, memory_order_release);
+        return;
+    }
+    uint32_t old = from;
+    if (unlikely(!atomic_compare_exchange_strong_explicit(
+            &gp->atomicstatus, &old, to, memory_order_acq_rel,
+            memory_order_relaxed)))
+        casgstatus_slow(gp, from, to);
+}
 bool castogscanstatus(struct g *gp, uint32_t from, uint32_t to);
 void casfrom_Gscanstatus(struct g *gp, uint32_t from, uint32_t to);
 void casGToPreemptScan(struct g *gp, uint32_t from, uint32_t to);
@@ -473,12 +568,65 @@ void gqueue_push(struct gqueue *q, struct g *gp);
 struct g *gqueue_pop(struct gqueue *q);
 void globrunqput(struct g *gp); /* sched.lock held */
 bool runqempty(struct p *pp);
+/* The P's M puts gp next, and has who was next before. With one P there is
+ * neither a thief nor anybody to wake: no locked instruction. */
+ALWAYS_INLINE struct g *runnext_swap(struct p *pp, struct g *gp)
+{
+    if (nprocs != 1)
+        return atomic_exchange(&pp->runnext, gp);
+    struct g *old = atomic_load_explicit(&pp->runnext, memory_order_relaxed);
+    atomic_store_explicit(&pp->runnext, gp, memory_order_release);
+    return old;
+}
 void runqput(struct p *pp, struct g *gp, bool next);
-struct g *runqget(struct p *pp, bool *inherit);
+bool runqputtail(struct p *pp, struct g *gp); /* false: it is full */
+struct g *runqget_ring(struct p *pp);
+ALWAYS_INLINE struct g *runqget(struct p *pp, bool *inherit)
+{
+    struct g *next = atomic_load_explicit(&pp->runnext, memory_order_relaxed);
+    if (next != NULL) {
+        *inherit = true;
+        if (nprocs == 1) {
+            atomic_store_explicit(&pp->runnext, NULL, memory_order_relaxed);
+            return next;
+        }
+        /* A thief may be faster. */
+        if (atomic_compare_exchange_strong(&pp->runnext, &next, NULL))
+            return next;
+    }
+    *inherit = false;
+    return runqget_ring(pp);
+}
 struct g *runqsteal(struct p *pp, struct p *victim, bool steal_runnext);
 void allgadd(struct g *gp);
-struct sudog *acquireSudog(void); /* by a goroutine; never NULL */
-void releaseSudog(struct sudog *s);
+/* By a goroutine; never NULL, all zero. Nothing preempts between here and
+ * there, so the P stays ours. */
+#define SUDOGS_KEPT 512u
+COLD struct sudog *newSudog(void);
+void freeSudog(struct sudog *s);
+ALWAYS_INLINE struct sudog *acquireSudog(void)
+{
+    struct p *pp = getg()->m->p;
+    struct sudog *s = pp->sudogcache;
+    if (unlikely(s == NULL))
+        return newSudog();
+    pp->sudogcache = s->next;
+    pp->nsudog--;
+    s->next = NULL;
+    return s;
+}
+ALWAYS_INLINE void releaseSudog(struct sudog *s)
+{
+    struct p *pp = getg()->m->p;
+    memset(s, 0, sizeof(*s));
+    if (unlikely(pp->nsudog >= SUDOGS_KEPT)) {
+        freeSudog(s);
+        return;
+    }
+    s->next = pp->sudogcache;
+    pp->sudogcache = s;
+    pp->nsudog++;
+}
 
 /* If the caller is asked to stop, does so. For API entry points. */
 void preempt_check_slow(void);
@@ -494,8 +642,29 @@ ALWAYS_INLINE void preempt_check(void)
 bool preemptone(struct p *pp);
 bool preemptall(void);
 bool canPreemptM(struct m *mp);
-/* Puts g's request word where the running thread's prologues see it. */
+/* By the thread that runs g: the word, and where its prologues see it. */
 void set_stackguard(struct g *gp, uintptr_t v);
+
+void post_preempt(struct g *gp, struct m *mp);
+bool lose_request(void);
+
+/* Asynchronous preemption (preempt.c) and signals (signal.c). */
+tarn_status preempt_check_options(const struct tarn_options *o);
+void initsig(void);
+void minit_signals(struct m *mp);   /* by the thread: it may be signalled */
+void unminit_signals(struct m *mp); /* no more; restores the thread's mask */
+/* Best effort: at most one signal is under way to an M. */
+void preemptM(struct m *mp);
+/* On the signal stack. True: the runtime waited for it. */
+bool doSigPreempt(ucontext_t *uc);
+bool preempt_signals_on(void); /* are they sent at all? */
+extern int preempt_signal;
+void preempt_init(void);
+void minit_preempt(struct m *mp); /* by the thread, before minit_signals */
+const char *async_refusal_text(uint32_t why); /* of m->refused_why; NULL: 0 */
+extern size_t xregs_size;                     /* of g->xregs */
+/* stw.c: the stop of the world has taken too long: who holds it up (watch.c). */
+void stw_report(int64_t waited_ns);
 
 /* The stops of the collector (from a system goroutine, worldsema held). */
 void stopTheWorldWithSema(void);
@@ -503,12 +672,23 @@ void startTheWorldWithSema(void);
 /* For goroutines: acquire worldsema, make the caller scannable, stop. */
 void stopTheWorld(void);
 void startTheWorld(void);
+/* Whoever has stopped the world tries to block, to end, ... */
+void blocked_with_m(struct g *gp, const char *what) __attribute__((noreturn));
 void worldsema_acquire(void); /* parks if needed */
 void worldsema_release(void);
 /* Runs fn on every P at a safe point, not all at once; worldsema held. */
 void forEachP(void (*fn)(struct p *));
 void *sysmon_thread(void *unused);
 void checkdead(void); /* sched.lock held */
+
+/* --- inline sequences (unsafe.c) -------------------------------------------- */
+
+/* Where code that was interrupted at pc has to go on: at the start of the
+ * restartable sequence that pc lies in, else at pc. Async-signal-safe, no lock. */
+uintptr_t unsafe_restart(uintptr_t pc);
+/* The sequence that pc lies in: *lo <= pc < *hi. */
+bool unsafe_range_of(uintptr_t pc, uintptr_t *lo, uintptr_t *hi);
+size_t unsafe_range_count(void);
 
 /* --- start and end (main.c) -------------------------------------------------- */
 
@@ -592,6 +772,18 @@ void fiber_foreign(struct m *mp, struct g *gp);
 
 /* Random delay at a named protocol step when option delays is set. */
 void delay_point_slow(const char *name);
+void delay_point_signal_slow(struct m *mp);
+/* The same inside the handler of the preemption signal. */
+ALWAYS_INLINE void delay_point_signal(struct m *mp, const char *name)
+{
+    (void)name;
+#if TARN_CHECKS >= 2
+    if (unlikely(options.delays != 0))
+        delay_point_signal_slow(mp);
+#else
+    (void)mp;
+#endif
+}
 ALWAYS_INLINE void delay_point(const char *name)
 {
 #if TARN_CHECKS >= 2

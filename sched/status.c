@@ -19,8 +19,7 @@ static const uint32_t legal[16] = {
 
 static bool scannable(uint32_t s)
 {
-    return s == Grunnable || s == Grunning || s == Gwaiting || s == Gsyscall ||
-           s == Gpreempted;
+    return s == Grunnable || s == Gwaiting || s == Gsyscall || s == Gpreempted;
 }
 
 static const char *const names[16] = {
@@ -44,7 +43,7 @@ const char *wait_reason_name(uint32_t r)
     return r < ARRAY_LEN(text) ? text[r] : "?";
 }
 
-static void check_edge(struct g *gp, uint32_t from, uint32_t to)
+void check_edge(struct g *gp, uint32_t from, uint32_t to)
 {
     if (unlikely(from >= 16 || to >= 16 || !(legal[from] & (1u << to))))
         throw("casgstatus: goroutine %llu: no edge %s -> %s",
@@ -52,9 +51,10 @@ static void check_edge(struct g *gp, uint32_t from, uint32_t to)
               gstatus_name(to));
 }
 
-/* Fails only while somebody holds the scan bit, which is short; but the holder
- * may have lost its CPU, so give ours away after a while. */
-void casgstatus(struct g *gp, uint32_t from, uint32_t to)
+/* The CAS of casgstatus failed: somebody holds the scan bit, which is short. But
+ * the holder may have lost its CPU, so give ours away after a while. Or gp was
+ * not `from` at all. */
+void casgstatus_slow(struct g *gp, uint32_t from, uint32_t to)
 {
     check_edge(gp, from, to);
     int64_t yield_at = 0;
@@ -107,16 +107,8 @@ void casfrom_Gscanstatus(struct g *gp, uint32_t from, uint32_t to)
 void casGToPreemptScan(struct g *gp, uint32_t from, uint32_t to)
 {
     ASSERT(from == Grunning && to == (Gscan | Gpreempted));
-    uint32_t old = from;
-    while (!atomic_compare_exchange_weak_explicit(&gp->atomicstatus, &old, to,
-                                                  memory_order_acq_rel,
-                                                  memory_order_acquire)) {
-        if (old != from && old != (from | Gscan))
-            throw("casGToPreemptScan: goroutine %llu is %s",
-                  (unsigned long long)gp->goid, gstatus_name(old));
-        old = from;
-        procyield(10);
-    }
+    ASSERT(readgstatus(gp) == Grunning);
+    atomic_store_explicit(&gp->atomicstatus, to, memory_order_release);
 }
 
 bool casGFromPreempted(struct g *gp, uint32_t from, uint32_t to)

@@ -18,36 +18,15 @@ void set_stackguard(struct g *gp, uintptr_t v)
             memory_order_relaxed);
 }
 
-bool canPreemptM(struct m *mp)
+/* Each prologue compares the stack pointer with this word: the request costs the
+ * running code nothing until it is there. By another thread, of gp that seems to
+ * run on mp (NULL: on none). */
+void post_preempt(struct g *gp, struct m *mp)
 {
-    struct p *pp = mp->p;
-    return mp->locks == 0 && pp != NULL &&
-           atomic_load_explicit(&pp->status, memory_order_relaxed) == Prunning;
-}
-
-/* True: a request was posted. */
-bool preemptone(struct p *pp)
-{
-    struct m *mp = atomic_load(&pp->m);
-    if (mp == NULL || mp == getg()->m)
-        return false;
-    struct g *gp = atomic_load_explicit(&mp->curg, memory_order_acquire);
-    if (gp == NULL || gp == mp->g0)
-        return false;
-    /* In a native call it has stopped already, as far as it can. */
-    if ((readgstatus(gp) & ~(uint32_t)Gscan) == Gsyscall)
-        return false;
-    if (unlikely(options.droppreempt != 0)) {
-        struct m *me = getg()->m;
-        if (rand_below(&me->rand, 100) < (uint32_t)options.droppreempt)
-            return true;
-    }
-    atomic_store(&gp->preempt, true);
-    delay_point("preemptone");
-    /* Each prologue compares the stack pointer with this word: the request
-     * costs the running code nothing until it is there. */
     atomic_store_explicit(&gp->stackguard0, STACK_PREEMPT,
                           memory_order_relaxed);
+    if (mp == NULL)
+        return;
     /* The thread may be one that detaches or ends. */
     lock_slot(mp);
     _Atomic uintptr_t *slot =
@@ -55,7 +34,44 @@ bool preemptone(struct p *pp)
     if (slot != NULL)
         atomic_store_explicit(slot, STACK_PREEMPT, memory_order_release);
     unlock_slot(mp);
+}
+
+bool canPreemptM(struct m *mp)
+{
+    struct p *pp = mp->p;
+    return mp->locks == 0 && pp != NULL &&
+           atomic_load_explicit(&pp->status, memory_order_relaxed) == Prunning;
+}
+
+/* Option droppreempt. */
+bool lose_request(void)
+{
+    struct g *self = getg();
+    return unlikely(options.droppreempt != 0) && self != NULL &&
+           rand_below(&self->m->rand, 100) < (uint32_t)options.droppreempt;
+}
+
+/* True: a request was posted. */
+bool preemptone(struct p *pp)
+{
+    struct m *mp = atomic_load(&pp->m);
+    struct g *self = getg(); /* NULL: tests ask from threads of their own */
+    if (mp == NULL || (self != NULL && mp == self->m))
+        return false;
+    struct g *gp = atomic_load_explicit(&mp->curg, memory_order_acquire);
+    if (gp == NULL || gp == mp->g0)
+        return false;
+    /* In a native call it has stopped already, as far as it can. */
+    if ((readgstatus(gp) & ~(uint32_t)Gscan) == Gsyscall)
+        return false;
+    if (unlikely(lose_request()))
+        return true;
+    atomic_store(&gp->preempt, true);
+    delay_point("preemptone");
+    post_preempt(gp, mp);
     atomic_store_explicit(&pp->preempt, true, memory_order_relaxed);
+    /* And where it calls nothing, the signal finds it. */
+    preemptM(mp);
     return true;
 }
 
@@ -90,6 +106,7 @@ void stopTheWorldWithSema(void)
     }
     bool wait = sched.stopwait > 0;
     unlock(&sched.lock);
+    int64_t watch = options.stwwatch;
     while (wait) {
         if (notetsleep(&sched.stopnote, REISSUE_NS))
             break;
@@ -97,6 +114,13 @@ void stopTheWorldWithSema(void)
         lock(&sched.lock);
         stop_syscalls();
         unlock(&sched.lock);
+        if (unlikely(watch != 0) && nanotime() - began >= watch) {
+            stw_report(nanotime() - began);
+            watch *= 2;
+        }
+        /* What holds us up may be a library just loaded. */
+        if (sched_hooks.text_refresh)
+            sched_hooks.text_refresh();
         preemptall();
     }
     sched.stop_began = began;
@@ -186,6 +210,16 @@ void stopTheWorld(void)
     systemstack(stop_on_g0, getg());
 }
 
+void blocked_with_m(struct g *gp, const char *what)
+{
+    if (gp->worldstopped)
+        fatal("goroutine %llu %s while it has stopped the world "
+              "(tarn_world_stop)",
+              (unsigned long long)gp->goid, what);
+    throw("goroutine %llu %s with its thread held (%d)",
+          (unsigned long long)gp->goid, what, gp->m->locks);
+}
+
 static void start_on_g0(void *unused)
 {
     (void)unused;
@@ -196,6 +230,38 @@ void startTheWorld(void)
 {
     systemstack(start_on_g0, NULL);
     worldsema_release();
+}
+
+tarn_status tarn_world_stop(void)
+{
+    if (!require_goroutine("tarn_world_stop"))
+        return TARN_ESTATE;
+    struct g *gp = getg();
+    if (gp->worldstopped) {
+        set_error("tarn_world_stop: goroutine %llu has stopped the world "
+                  "already",
+                  (unsigned long long)gp->goid);
+        return TARN_ESTATE;
+    }
+    preempt_check();
+    stopTheWorld();
+    gp->worldstopped = true;
+    set_local_cache(NULL); /* allocation is refused */
+    return TARN_OK;
+}
+
+tarn_status tarn_world_start(void)
+{
+    struct g *gp = getg();
+    if (!on_goroutine() || !gp->worldstopped) {
+        set_error("tarn_world_start: the caller has not stopped the world");
+        return TARN_ESTATE;
+    }
+    gp->worldstopped = false;
+    set_local_cache(gp->m->p);
+    startTheWorld();
+    preempt_check();
+    return TARN_OK;
 }
 
 /* Runs it for those Ps whose threads are in native calls, and keeps them there
@@ -265,13 +331,8 @@ void forEachP(void (*fn)(struct p *))
     releasem(mp);
 }
 
-void delay_point_slow(const char *name)
+static void delay(uint64_t *r)
 {
-    (void)name;
-    struct g *gp = getg();
-    if (gp == NULL)
-        return;
-    uint64_t *r = &gp->m->rand;
     /* Most steps pass undisturbed, so that delays meet each other rarely
      * enough for the rest to run at speed. */
     if (rand_below(r, 16) != 0)
@@ -280,4 +341,18 @@ void delay_point_slow(const char *name)
         nanotime() + (int64_t)rand_below(r, (uint32_t)options.delays) * 1000;
     while (nanotime() < until)
         osyield();
+}
+
+void delay_point_signal_slow(struct m *mp)
+{
+    delay(&mp->sigrand);
+}
+
+void delay_point_slow(const char *name)
+{
+    (void)name;
+    struct g *gp = getg();
+    if (gp == NULL)
+        return;
+    delay(&gp->m->rand);
 }

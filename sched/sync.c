@@ -25,7 +25,7 @@ enum { SPIN_ROUNDS = 4, SPIN_PAUSES = 30, QUEUE_SPINS = 64 };
 static void enter(const char *what)
 {
     if (unlikely(!on_goroutine()))
-        fatal("%s: not on a goroutine", what);
+        fatal("%s: not on a goroutine%s", what, not_goroutine_why());
     preempt_check();
 }
 
@@ -285,7 +285,7 @@ bool tarn_mutex_try_lock(tarn_mutex *m)
 void tarn_mutex_unlock(tarn_mutex *m)
 {
     if (unlikely(!on_goroutine()))
-        fatal("tarn_mutex_unlock: not on a goroutine");
+        fatal("tarn_mutex_unlock: not on a goroutine%s", not_goroutine_why());
     uint32_t s = LOCKED;
     if (unlikely(!state_cas(m, &s, 0))) {
         bool handed;

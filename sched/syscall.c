@@ -2,12 +2,12 @@
  * thread may block.
  *
  * A goroutine in a native call has status Gsyscall. Its P stays wired to its
- * thread, so that a short call costs one CAS each way; whoever needs the P takes
- * it with the goroutine's scan bit held (setBlockOnExitSyscall), which is what
- * the goroutine must get past on its way back. So there is one lock for both
- * stack and P, and the word that it is in is the one that both sides change
- * anyway. docs/design.md compares it with the other protocol, in which the P has
- * a status of its own for this.
+ * thread, so that a short call costs a store on the way in and a CAS on the way
+ * out; whoever needs the P takes it with the goroutine's scan bit held
+ * (setBlockOnExitSyscall), which is what the goroutine must get past on its way
+ * back. So there is one lock for both stack and P, and the word that it is in is
+ * the one that both sides change anyway. docs/design.md compares it with the other
+ * protocol, in which the P has a status of its own for this.
  *
  * While the call lasts, the thread's current g is g0: every public call that
  * needs a goroutine refuses by itself.
@@ -16,14 +16,6 @@
  * nothing then but get one, or park. */
 #include "sched/sched.h"
 #include "tarn/native.h"
-
-#define CAS_FAST(gp, from, to)                                                 \
-    ({                                                                         \
-        uint32_t cf_old_ = (from);                                             \
-        atomic_compare_exchange_strong_explicit(&(gp)->atomicstatus, &cf_old_, \
-                                                (to), memory_order_acq_rel,    \
-                                                memory_order_acquire);         \
-    })
 
 /* --- the other side: threads that want the P ------------------------------- */
 
@@ -117,11 +109,6 @@ static NOINLINE void entersyscall_sysmon(void)
     unlock(&sched.lock);
 }
 
-static NOINLINE void entersyscall_slow(struct g *gp)
-{
-    casgstatus(gp, Grunning, Gsyscall);
-}
-
 void entersyscall(struct g *gp)
 {
     struct m *mp = gp->m;
@@ -138,10 +125,10 @@ void entersyscall(struct g *gp)
     if (unlikely(
             atomic_load_explicit(&pp->runSafePointFn, memory_order_relaxed)))
         runSafePointFn();
+    set_local_cache(NULL);
     delay_point("entersyscall: saved");
     /* The last step: the P is anybody's from here on. */
-    if (unlikely(!CAS_FAST(gp, Grunning, Gsyscall)))
-        entersyscall_slow(gp);
+    casgstatus(gp, Grunning, Gsyscall);
     delay_point("entersyscall: in");
     if (unlikely(atomic_load(&sched.gcwaiting)))
         entersyscall_gcwait(gp);
@@ -248,9 +235,19 @@ static NOINLINE void exitsyscall_without_p(void)
         mcall(exitsyscall0);
 }
 
-static NOINLINE void exitsyscall_spin(struct g *gp)
+/* The stack was scanned during the call. Under checkmark, words that dead frames
+ * left below must not come back to life as padding of new ones: nobody has seen
+ * what they point to. (While it was scanned native code may have run there.) */
+NO_SANITIZE static NOINLINE void wipe_below(struct g *gp)
 {
-    casgstatus(gp, Gsyscall, Grunning);
+    uintptr_t sp = (uintptr_t)__builtin_frame_address(0) - 512;
+    uintptr_t lo = gp->stack.lo;
+    if (gp->foreign && sp - lo > STACK_WIPE)
+        lo = sp - STACK_WIPE;
+    for (volatile uintptr_t *w = (uintptr_t *)ALIGN_UP(lo, (uintptr_t)8);
+         w < (uintptr_t *)sp; w++)
+        *w = 0;
+    gp->wipe = false;
 }
 
 /* First of all. Until then what is above syscallsp may be scanned, and so must
@@ -258,8 +255,7 @@ static NOINLINE void exitsyscall_spin(struct g *gp)
 ALWAYS_INLINE void exitsyscall_run(struct g *gp)
 {
     delay_point("exitsyscall");
-    if (unlikely(!CAS_FAST(gp, Gsyscall, Grunning)))
-        exitsyscall_spin(gp);
+    casgstatus(gp, Gsyscall, Grunning);
     delay_point("exitsyscall: running");
 }
 
@@ -272,12 +268,15 @@ ALWAYS_INLINE void exitsyscall_own(struct g *gp)
         exitsyscall_without_p();
         pp = atomic_load_explicit(&gp->m->p, memory_order_relaxed);
     }
+    set_local_cache(pp);
     atomic_store_explicit(
         &pp->syscalltick,
         atomic_load_explicit(&pp->syscalltick, memory_order_relaxed) + 1,
         memory_order_relaxed);
     gp->syscallsp = 0;
     gp->throwsplit = false;
+    if (unlikely(gp->wipe))
+        wipe_below(gp);
     set_stackguard(gp, gp->stackguard1);
     /* A request that came meanwhile. */
     preempt_check();
@@ -295,7 +294,8 @@ void exitsyscall(struct g *gp)
 void native_enter(struct g *gp) __attribute__((visibility("hidden")));
 void native_enter(struct g *gp)
 {
-    ASSERT(gp->m->locks == 0);
+    if (unlikely(gp->m->locks != 0))
+        blocked_with_m(gp, "makes a native call");
     gp->throwsplit = true;
     set_stackguard(gp, STACK_PREEMPT);
     setg(gp->m->g0);
@@ -306,10 +306,8 @@ __attribute__((noreturn)) void native_enter_misuse(void)
     __attribute__((visibility("hidden")));
 void native_enter_misuse(void)
 {
-    struct g *gp = getg();
-    if (gp != NULL && atomic_load(&gp->m->curg) != NULL)
-        fatal("tarn_native_enter: already in a native call");
-    fatal("tarn_native_enter: not called on a goroutine");
+    fatal("tarn_native_enter: not called on a goroutine%s",
+          not_goroutine_why());
 }
 
 /* __morestack on a goroutine's stack in a native call. */
@@ -338,8 +336,8 @@ void tarn_native_leave(void)
 {
     struct g *gp = native_g(true);
     if (unlikely(gp == NULL))
-        fatal("tarn_native_leave: no tarn_native_enter before it on this "
-              "goroutine");
+        fatal("tarn_native_leave: no tarn_native_enter before it%s",
+              tarn_forked ? not_goroutine_why() : "");
     exitsyscall(gp);
 }
 
@@ -379,7 +377,8 @@ static void native_block_on_g0(void *gp)
 static void *native_call(struct g *gp, void *(*fn)(void *), void *arg,
                          bool block)
 {
-    ASSERT(gp->m->locks == 0);
+    if (unlikely(gp->m->locks != 0))
+        blocked_with_m(gp, "makes a native call");
     /* That of the call in whose callback we are: kept by this frame now. */
     void *outer = gp->native_arg;
     gp->native_fn = fn;
@@ -398,7 +397,7 @@ void *tarn_native_call(void *(*fn)(void *), void *arg)
         if (native_g(false) != NULL)
             return fn(arg);
         fatal("tarn_native_call: not called on a goroutine%s",
-              native_g(true) ? " (behind tarn_native_enter)" : "");
+              not_goroutine_why());
     }
     return native_call(gp, fn, arg, false);
 }
@@ -495,6 +494,9 @@ tarn_status tarn_callback(tarn_fn fn, void *arg)
         set_error("tarn_callback: no function");
         return TARN_EINVAL;
     }
+    if (gp == NULL && tarn_forked)
+        fatal("tarn_callback: not called on a goroutine%s",
+              not_goroutine_why());
     if (gp == NULL) {
         tarn_status st = tarn_thread_attach();
         if (st != TARN_OK)

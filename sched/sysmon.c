@@ -46,7 +46,7 @@ static bool in_syscall(struct p *pp)
 
 /* How many Ps were taken from native calls. *next: when the first slice of a busy
  * P ends, if that is before it. */
-static uint32_t retake(int64_t now, int64_t *next)
+static uint32_t retake(int64_t now, int64_t *next, bool *preempted)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < nprocs; i++) {
@@ -66,6 +66,7 @@ static uint32_t retake(int64_t now, int64_t *next)
              * the request may be lost; less and less often where it is just not
              * heeded. */
             preemptone(pp);
+            *preempted = true;
             slice_over = true;
             pp->sysmon_schedwhen = now + pp->sysmon_reissue;
             if (pp->sysmon_reissue < FORCE_PREEMPT_NS / 2)
@@ -188,10 +189,14 @@ void *sysmon_thread(void *vmp)
             atomic_load(&sched.npidle) != 0 && !atomic_load(&sched.gcwaiting))
             startm(NULL, false);
         slice_end = INT64_MAX;
-        if (retake(now, &slice_end) != 0)
+        bool preempted = false;
+        if (retake(now, &slice_end, &preempted) != 0)
             idle = 0;
         else
             idle++;
+        /* What runs long may run in a library just loaded. */
+        if (preempted && sched_hooks.text_refresh)
+            sched_hooks.text_refresh();
     }
     return NULL;
 }

@@ -225,7 +225,7 @@ static void start_goroutine(struct foreign *f)
     gp->fn = NULL;
     gp->goid = atomic_fetch_add(&sched.goidgen, 16) + 1;
     gp->stackguard1 = gp->stack.lo + ((uintptr_t)16 << 10);
-    gp->m = mp;
+    __atomic_store_n(&gp->m, mp, __ATOMIC_RELAXED);
     gp->lockedm = mp;
     gp->lockedcount = 1;
     gp->userlocks = 0;
@@ -246,6 +246,11 @@ static void start_goroutine(struct foreign *f)
 
 tarn_status tarn_thread_attach(void)
 {
+    if (tarn_forked) {
+        set_error("tarn_thread_attach: in a child of fork, which may only exec "
+                  "or exit");
+        return TARN_ESTATE;
+    }
     if (getg() != NULL) {
         set_error("tarn_thread_attach: this thread is attached or runs "
                   "goroutines already");
@@ -316,7 +321,7 @@ static void detach_on_g0(void *f)
 static void give_back(struct foreign *f)
 {
     unminit(&f->m);
-    f->g.m = NULL;
+    __atomic_store_n(&f->g.m, NULL, __ATOMIC_RELAXED);
     put_foreign(f);
 }
 

@@ -74,6 +74,8 @@ void adjust_words(uintptr_t from, uintptr_t to, uintptr_t lo, uintptr_t hi,
 bool copystack(struct g *gp, size_t newsize)
 {
     ASSERT(gp->kind == STACK_COPYING && gp->syscallsp == 0 && !gp->foreign);
+    /* Its registers may hold anything. */
+    ASSERT(!atomic_load_explicit(&gp->asyncSafePoint, memory_order_relaxed));
     struct stack old = gp->stack;
     size_t used = old.hi - gp->sched_sp;
     ASSERT(used < newsize);
@@ -198,9 +200,6 @@ static void stack_goexit(struct g *gp)
     }
 }
 
-/* linkcheck.c: compiled with -fsplit-stack, calls code that is not. */
-void linkcheck_probe(void);
-
 void stackscan_init(void)
 {
     static const uint8_t stc = 0xf9;
@@ -213,4 +212,7 @@ void stackscan_init(void)
     sched_hooks.stackfree = stackfree;
     sched_hooks.stack_kind_of = stack_kind_of;
     sched_hooks.goexit = stack_goexit;
+    sched_hooks.text_kind = text_kind;
+    sched_hooks.text_refresh = text_refresh;
+    text_refresh();
 }

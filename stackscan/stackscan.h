@@ -59,6 +59,14 @@ extern size_t stack_guard; /* STACK_GUARD, more where callers are not marked */
 /* Entry bytes at fn are a split-stack prologue? */
 bool has_split_prologue(const void *fn);
 
+/* linkcheck.c: compiled with -fsplit-stack, calls code that is not. */
+void linkcheck_probe(void);
+
+/* text.c: what is known of the text that holds pc. Signal-safe. */
+enum text_kind text_kind(uintptr_t pc);
+/* Brings what text_kind knows of loaded modules up to date if they changed. */
+void text_refresh(void);
+
 /* From __morestack, on g0: frame is what the function (return address pc into
  * its prologue) will take below sp. */
 void newstack(struct g *gp, size_t frame, uintptr_t sp, uintptr_t pc)

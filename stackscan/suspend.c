@@ -2,12 +2,21 @@
 #include "base/vm.h"
 #include "stackscan/stackscan.h"
 
+#define REISSUE_NS 100000
+/* Signals to one goroutine come at least this far apart, which doubles: where
+ * the first ones hit it in code that cannot be stopped, so will more. */
+#define SIGNAL_PAUSE_MIN 5000
+
 struct suspendGState suspendG(struct g *gp)
 {
     struct g *self = getg();
     ASSERT(self->system || self->kind == STACK_SYSTEM);
     bool stopped = false;
     int64_t began = 0, yield_at = 0, reissue_at = 0;
+    /* To whom the last signal went, before its handler's gen-th end. */
+    struct m *asyncM = NULL;
+    uint32_t asyncGen = 0;
+    int64_t signal_at = 0, signal_pause = SIGNAL_PAUSE_MIN;
     for (uint32_t i = 0;; i++) {
         uint32_t s = readgstatus(gp);
         switch (s) {
@@ -40,23 +49,38 @@ struct suspendGState suspendG(struct g *gp)
             if (atomic_load(&gp->preemptStop) && atomic_load(&gp->preempt) &&
                 atomic_load_explicit(&gp->stackguard0, memory_order_relaxed) ==
                     STACK_PREEMPT &&
-                now < reissue_at)
+                now < reissue_at &&
+                (asyncM == NULL || now < signal_at ||
+                 atomic_load(&asyncM->preemptGen) == asyncGen))
                 break;
-            /* Under the scan bit it stays on its M, so that the request goes
-             * to the right thread's slot. */
-            if (!castogscanstatus(gp, Grunning, Grunning | Gscan))
-                break;
-            bool drop =
-                options.droppreempt != 0 &&
-                rand_below(&self->m->rand, 100) < (uint32_t)options.droppreempt;
+            /* Posted without holding it still, as preemptone does: it may have
+             * stopped or moved to another M by now, or have ended and begun
+             * another life. Whatever the request hits then ignores it (execute
+             * takes back what was meant for an earlier life, and whoever finds
+             * its guard overwritten without being asked goes on), and we look
+             * again at what gp does. */
+            bool drop = lose_request();
+            reissue_at = now + REISSUE_NS;
+            struct m *mp = __atomic_load_n(&gp->m, __ATOMIC_RELAXED);
+            uint32_t gen = mp != NULL ? atomic_load(&mp->preemptGen) : 0;
             if (!drop) {
                 atomic_store(&gp->preemptStop, true);
                 atomic_store(&gp->preempt, true);
-                set_stackguard(gp, STACK_PREEMPT);
+                delay_point("suspendG: asked");
+                post_preempt(gp, mp);
             }
-            reissue_at = now + 100000;
-            casfrom_Gscanstatus(gp, Grunning | Gscan, Grunning);
             delay_point("suspendG: posted");
+            /* It may run elsewhere by now: then the signal asks for nothing
+             * there, and the request above tells us to begin again. */
+            if (!drop && mp != NULL && preempt_signals_on() &&
+                now >= signal_at) {
+                asyncM = mp;
+                asyncGen = gen;
+                signal_at = now + signal_pause;
+                if (signal_pause < REISSUE_NS)
+                    signal_pause *= 2;
+                preemptM(mp);
+            }
             break;
         }
         default:
@@ -99,6 +123,8 @@ void scanstack(struct g *gp,
     ASSERT(sp >= gp->stack.lo && sp <= gp->stack.hi);
     alloca_prune(gp, sp);
     range(sp, gp->stack.hi, arg);
+    if (gp->xregs != NULL)
+        range((uintptr_t)gp->xregs, (uintptr_t)gp->xregs + xregs_size, arg);
     alloca_each(gp, range, arg);
     void *also[2] = {__atomic_load_n(&gp->entry_arg, __ATOMIC_RELAXED),
                      __atomic_load_n(&gp->native_arg, __ATOMIC_RELAXED)};
@@ -126,25 +152,22 @@ void scanstack_native(struct g *gp,
     range(sp - lo > NATIVE_ROOM ? sp - NATIVE_ROOM : lo, sp, arg);
 }
 
-#define FOREIGN_CLEAR ((uintptr_t)32 << 10)
-
 void stack_clear_unused(struct g *gp)
 {
     uintptr_t sp = gp->sched_sp, lo = gp->stack.lo;
     if (gp->syscallsp != 0) {
-        /* Native code may be running there: not if it has the thread's stack,
-         * which the goroutine does not come back from while it is held. */
-        if (gp->throwsplit || gp->foreign)
+        if (gp->throwsplit || gp->foreign) {
+            /* Native code may be running there: later. */
+            gp->wipe = true;
             return;
+        }
+        /* It runs on the thread's stack, and the goroutine does not come back
+         * from there while it is held. */
         sp = gp->syscallsp;
     }
-    if (gp->foreign) {
-        /* Not the lot: it may be 8 MiB of which nothing was ever touched. */
-        if (sp - lo > FOREIGN_CLEAR + OS_PAGE)
-            memset((void *)(sp - FOREIGN_CLEAR), 0, FOREIGN_CLEAR);
-        return;
-    }
-    if (gp->kind == STACK_FIXED) {
+    if (gp->foreign && sp - lo > STACK_WIPE)
+        lo = sp - STACK_WIPE;
+    if (gp->kind == STACK_FIXED && !gp->foreign) {
         uintptr_t page = ALIGN_DOWN(sp, (uintptr_t)OS_PAGE);
         if (page > lo)
             vm_decommit((void *)lo, page - lo);

@@ -94,6 +94,28 @@ static void test_bool(void)
            "option gcoff: \"99999999999999999999\" is not 0 or 1");
 }
 
+#define NOT_A_TIME "\" is not a time: milliseconds, or with ns, us, ms or s"
+
+static void test_duration(void)
+{
+    CHECK_EQ(parse("stwwatch=0").stwwatch, 0);
+    CHECK_EQ(parse("stwwatch=10").stwwatch, 10000000);
+    CHECK_EQ(parse("stwwatch=10ms").stwwatch, 10000000);
+    CHECK_EQ(parse("stwwatch=10us").stwwatch, 10000);
+    CHECK_EQ(parse("stwwatch=10ns").stwwatch, 10);
+    CHECK_EQ(parse("stwwatch=3s").stwwatch, INT64_C(3000000000));
+    refuse("stwwatch=", "option stwwatch: \"" NOT_A_TIME);
+    refuse("stwwatch=10m", "option stwwatch: \"10m" NOT_A_TIME);
+    refuse("stwwatch=ms", "option stwwatch: \"ms" NOT_A_TIME);
+    refuse("stwwatch=-1", "option stwwatch: \"-1" NOT_A_TIME);
+    refuse("stwwatch=1.5s", "option stwwatch: \"1.5s" NOT_A_TIME);
+    refuse("stwwatch=2h", "option stwwatch: \"2h" NOT_A_TIME);
+    refuse("stwwatch=3601s",
+           "option stwwatch: 3601s is outside 0..3600000000000 ns");
+    refuse("stwwatch=99999999999s",
+           "option stwwatch: 99999999999s is outside 0..3600000000000 ns");
+}
+
 #define NOT_A_SIZE "\" is not a size: bytes, or with KiB, MiB, GiB or TiB"
 
 static void test_size(void)
@@ -433,6 +455,7 @@ int main(int argc, char **argv)
     unsetenv("TARN");
     RUN(test_defaults);
     RUN(test_count);
+    RUN(test_duration);
     RUN(test_bool);
     RUN(test_size);
     RUN(test_words);

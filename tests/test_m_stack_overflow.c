@@ -129,9 +129,10 @@ __attribute__((no_split_stack)) static void unchecked_for_ever(void *arg)
 static void test_guard_page(void)
 {
     int st = run_child(unchecked_for_ever, fixed, 0);
-    /* Killed by the guard page, or by whoever reports that. */
-    CHECK((WIFSIGNALED(st) && WTERMSIG(st) == SIGSEGV) ||
-          strstr(out, "stack overflow: goroutine ") != NULL);
+    CHECK_STR(out, "stack overflow: goroutine ");
+    CHECK_STR(out, "has used up its fixed stack of 262144 bytes");
+    CHECK(WIFEXITED(st));
+    CHECK_EQ(WEXITSTATUS(st), 2);
 }
 
 static void test_growth(void)

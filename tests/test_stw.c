@@ -314,6 +314,65 @@ static void test_brief_lives(void)
     }
 }
 
+/* --- the public calls -------------------------------------------------------- */
+
+static void test_tarn_world(void)
+{
+    load_start();
+    for (int i = 0; i < SUITE_REPEAT(200); i++) {
+        CHECK_ST(tarn_world_stop(), TARN_OK);
+        uint64_t frozen = sum_counters();
+        CHECK_ST(tarn_world_stop(), TARN_ESTATE);
+        CHECK(strstr(tarn_last_error(), "already") != NULL);
+        CHECK(tarn_alloc_bytes(i % 2 ? 1 << 20 : 16) == NULL);
+        CHECK(strstr(tarn_last_error(), "has stopped the world") != NULL);
+        CHECK_ST(tarn_gc(), TARN_ESTATE);
+        if (i % 16 == 0)
+            usleep_os(300);
+        CHECK_EQ(sum_counters(), frozen);
+        CHECK_ST(tarn_world_start(), TARN_OK);
+        CHECK_ST(tarn_world_start(), TARN_ESTATE);
+        if (i % 8 == 0)
+            check_progress();
+    }
+    load_end();
+}
+
+static void blocks_stopped(void *unused)
+{
+    (void)unused;
+    tarn_world_stop();
+    tarn_sleep(1000000);
+}
+
+static void yields_stopped(void *unused)
+{
+    (void)unused;
+    tarn_world_stop();
+    tarn_yield();
+}
+
+static void ends_stopped(void *unused)
+{
+    (void)unused;
+    tarn_world_stop();
+}
+
+static void native_stopped(void *unused)
+{
+    (void)unused;
+    tarn_world_stop();
+    tarn_native_enter();
+}
+
+static void test_tarn_world_misuse(void)
+{
+    CHECK_FATAL(blocks_stopped, "blocks while it has stopped the world");
+    CHECK_FATAL(yields_stopped, "yields while it has stopped the world");
+    CHECK_FATAL(ends_stopped, "ends while it has stopped the world");
+    CHECK_FATAL(native_stopped, "makes a native call while it has stopped");
+}
+
 static void body(void)
 {
     RUN(test_stoppers_alone);
@@ -321,6 +380,7 @@ static void body(void)
     RUN(test_ragged_barrier);
     RUN(test_everything);
     RUN(test_brief_lives);
+    RUN(test_tarn_world);
 }
 
 /* tarn_main ends in the middle of anything, and a later one finds it so. */
@@ -378,6 +438,7 @@ int main(int argc, char **argv)
 {
     harness_init(argc, argv);
     RUN(test_restart);
+    RUN(test_tarn_world_misuse);
     gc_run(body, 1, "");
     gc_run(body, 2, "droppreempt=30");
     gc_run(body, 16, "");

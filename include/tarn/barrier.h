@@ -14,6 +14,7 @@
 #define TARN_BARRIER_H_
 
 #include "tarn/defs.h"
+#include "tarn/unsafe.h"
 
 TARN_BEGIN_DECLS
 
@@ -21,15 +22,30 @@ TARN_BEGIN_DECLS
 TARN_API extern uint32_t tarn_barrier_on;
 TARN_API void tarn_store_slow(void *slot, const void *value);
 
-/* *(void **)slot = value. The store is a relaxed atomic. */
+/* *(void **)slot = value. The store is a relaxed atomic. Test and store are one
+ * restartable sequence: no collection begins between them. */
 static inline void tarn_store(void *slot, const void *value)
 {
+#if TARN_UNSAFE_INLINE
+    TARN_UNSAFE_ASM_ goto(TARN_UNSAFE_LO_ "cmpl $0, %0\n\t"
+                                          "jne %l[slow]\n\t"
+                                          "movq %2, (%1)\n" TARN_UNSAFE_HI_
+                          :
+                          : "m"(tarn_barrier_on), "r"(slot),
+                            "er"((uintptr_t)value)
+                          : "memory", "cc"
+                          : slow);
+    return;
+slow:
+    tarn_store_slow(slot, value);
+#else
     if (__builtin_expect(
             __atomic_load_n(&tarn_barrier_on, __ATOMIC_RELAXED) != 0, 0))
         tarn_store_slow(slot, value);
     else
         __atomic_store_n((void **)slot, (void *)(uintptr_t)value,
                          __ATOMIC_RELAXED);
+#endif
 }
 
 /* Compare and swap of a pointer slot, sequentially consistent: stores desired

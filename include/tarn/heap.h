@@ -15,6 +15,7 @@
 #define TARN_HEAP_H_
 
 #include "tarn/defs.h"
+#include "tarn/unsafe.h"
 
 TARN_BEGIN_DECLS
 
@@ -68,6 +69,114 @@ TARN_API size_t tarn_object_size(const void *p);
 /* The type of the object that p points into; NULL if it has none. As above. */
 TARN_API tarn_type *tarn_object_type(const void *p);
 TARN_API const char *tarn_type_name(const tarn_type *type);
+
+/* --- inline allocation ------------------------------------------------------
+ *
+ * tarn_alloc, and tarn_alloc_bytes and tarn_alloc_conservative of small constant
+ * sizes, take from the cache of the thread's P without a call. This is what they
+ * know of it; generated code may do the same (docs/embedding.md).
+ *
+ * The thread-local variable tarn_local (initial-exec) points to the cache, or is
+ * NULL when the functions must be called. The cache is an array of entries; a
+ * type begins with the offset (uint32_t) of its entry, bytes have one for each
+ * multiple of 16. The first entry is none: it holds what all need.
+ */
+struct tarn_cache_head {
+    uintptr_t meta; /* the meta byte of an address a is at meta + a / 16 */
+    uint8_t color;  /* of new objects */
+};
+struct tarn_cache_entry {
+    uintptr_t ptr, end; /* free and zero from ptr up to end */
+    uint16_t size;      /* of each object */
+    uint8_t startbits;  /* the meta byte of a new one is startbits | color */
+    uint8_t reserved[21];
+};
+#define TARN_CACHE_BYTES_MAX 224   /* larger ones are not so regular */
+#define TARN_CACHE_BYTES 0         /* index of the entries of bytes ... */
+#define TARN_CACHE_CONSERVATIVE 59 /* ... + (n + 15) / 16 */
+
+/* The same functions by names that are never inline. */
+TARN_API void *tarn_alloc_call(tarn_type *type)
+    __attribute__((malloc, warn_unused_result));
+TARN_API void *tarn_alloc_bytes_call(size_t n)
+    __attribute__((malloc, warn_unused_result));
+TARN_API void *tarn_alloc_conservative_call(size_t n)
+    __attribute__((malloc, warn_unused_result));
+
+#if TARN_UNSAFE_INLINE
+/* Never a function of its own: else the one of the library is called. */
+#define TARN_CACHE_INLINE_                                                     \
+    extern __inline__ __attribute__((gnu_inline, always_inline, artificial))
+
+/* Takes the next object of an entry; NULL: call. The meta byte is written before
+ * the entry moves on: who is interrupted between leaves a place that is still
+ * free, but has a colour, as the next of its entry; the runtime knows this. */
+TARN_CACHE_INLINE_ void *tarn_cache_take_(uintptr_t offset)
+{
+    void *object;
+    uintptr_t cache, entry, meta, scratch;
+    /* Entries are addressed by a register alone: some machines forward a store
+     * to the next load faster so. */
+    TARN_UNSAFE_ASM_(
+        TARN_UNSAFE_LO_ "movq tarn_local@gottpoff(%%rip), %[cache]\n\t"
+                        "xorl %k[object], %k[object]\n\t"
+                        "movq %%fs:(%[cache]), %[cache]\n\t"
+                        "testq %[cache], %[cache]\n\t"
+                        "jz 772f\n\t"
+                        "leaq (%[cache], %[offset]), %[entry]\n\t"
+                        "movq (%[entry]), %[meta]\n\t"
+                        "cmpq 8(%[entry]), %[meta]\n\t"
+                        "jae 772f\n\t"
+                        "movzbl 18(%[entry]), %k[scratch]\n\t"
+                        "orb 8(%[cache]), %b[scratch]\n\t"
+                        "movq %[meta], %[object]\n\t"
+                        "shrq $4, %[meta]\n\t"
+                        "addq (%[cache]), %[meta]\n\t"
+                        "movb %b[scratch], (%[meta])\n\t"
+                        "movzwl 16(%[entry]), %k[scratch]\n\t"
+                        "addq %[object], %[scratch]\n\t"
+                        "movq %[scratch], (%[entry])\n" TARN_UNSAFE_HI_
+        : [object] "=&r"(object), [cache] "=&r"(cache), [entry] "=&r"(entry),
+          [meta] "=&r"(meta), [scratch] "=&r"(scratch)
+        : [offset] "r"(offset)
+        : "cc");
+    return object;
+}
+
+TARN_CACHE_INLINE_ void *tarn_alloc(tarn_type *type)
+{
+    if (__builtin_expect(type != NULL, 1)) {
+        void *p = tarn_cache_take_(*(const uint32_t *)(const void *)type);
+        if (__builtin_expect(p != NULL, 1))
+            return p;
+    }
+    return tarn_alloc_call(type);
+}
+
+TARN_CACHE_INLINE_ void *tarn_alloc_bytes(size_t n)
+{
+    if (__builtin_constant_p(n) && n <= TARN_CACHE_BYTES_MAX) {
+        void *p =
+            tarn_cache_take_((TARN_CACHE_BYTES + (n == 0 ? 1 : (n + 15) / 16)) *
+                             sizeof(struct tarn_cache_entry));
+        if (__builtin_expect(p != NULL, 1))
+            return p;
+    }
+    return tarn_alloc_bytes_call(n);
+}
+
+TARN_CACHE_INLINE_ void *tarn_alloc_conservative(size_t n)
+{
+    if (__builtin_constant_p(n) && n <= TARN_CACHE_BYTES_MAX) {
+        void *p = tarn_cache_take_(
+            (TARN_CACHE_CONSERVATIVE + (n == 0 ? 1 : (n + 15) / 16)) *
+            sizeof(struct tarn_cache_entry));
+        if (__builtin_expect(p != NULL, 1))
+            return p;
+    }
+    return tarn_alloc_conservative_call(n);
+}
+#endif
 
 TARN_END_DECLS
 #endif

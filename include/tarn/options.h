@@ -5,7 +5,8 @@
  * The environment wins over the struct.
  *
  * Kinds: BOOL 0|1; COUNT a whole number; SIZE bytes, with KiB, MiB, GiB or TiB
- * behind it if wanted; STACKS auto|copying|fixed; OOM null|throw.
+ * behind it if wanted; DURATION milliseconds, or with ns, us, ms or s behind it
+ * (kept in nanoseconds); STACKS auto|copying|fixed; OOM null|throw.
  */
 #ifndef TARN_OPTIONS_H_
 #define TARN_OPTIONS_H_
@@ -44,6 +45,12 @@
       "percent of preemption requests to lose on purpose")                     \
     X(delays, COUNT, 0, 0, 100000,                                             \
       "longest random delay, in us, at marked protocol steps; 0 = none")       \
+    X(asyncpreempt, BOOL, 1, 0, 1,                                             \
+      "stop goroutines between any two instructions of managed text")          \
+    X(preemptsig, COUNT, 23, 1, 64,                                            \
+      "number of the signal for it; 23 = SIGURG")                              \
+    X(stwwatch, DURATION, 0, 0, INT64_C(3600000000000),                        \
+      "report what holds up a stop of the world for longer; 0 = never")        \
     X(deadlock, BOOL, 1, 0, 1,                                                 \
       "in tarn_main, report when every goroutine is blocked forever")          \
     X(seed, COUNT, 0, 0, INT64_MAX,                                            \

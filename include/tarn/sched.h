@@ -48,6 +48,16 @@ TARN_API void tarn_goexit(void) __attribute__((noreturn));
 TARN_API size_t tarn_goroutines(void);
 TARN_API size_t tarn_procs(void);
 
+/* Stops all other goroutines, attached threads and the collector, each at a safe
+ * point or in a native call; returns when they stand still. Until
+ * tarn_world_start the caller may read and write memory, but must not block,
+ * yield, end or make native calls (which ends the process with a message);
+ * allocation and tarn_gc fail. For heap walks, debuggers, code patching. blocks,
+ * preempts. TARN_ESTATE: not on a goroutine; stopped by the caller already.
+ * tarn_world_start is by the goroutine that stopped it. */
+TARN_API tarn_status tarn_world_stop(void);
+TARN_API tarn_status tarn_world_start(void);
+
 /* Monotonic clock in nanoseconds. foreign, signal. */
 TARN_API int64_t tarn_now(void);
 /* Parks the caller for at least ns nanoseconds (<= 0: a yield). blocks. */

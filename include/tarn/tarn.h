@@ -9,7 +9,9 @@
 #include "tarn/heap.h"
 #include "tarn/native.h"
 #include "tarn/options.h"
+#include "tarn/preempt.h"
 #include "tarn/sched.h"
 #include "tarn/sync.h"
+#include "tarn/unsafe.h"
 
 #endif

@@ -1,0 +1,121 @@
+/* base/symbol.c - finds the name of a function in the file of its module: the
+ * whole symbol table, since the part that is loaded has exported names only.
+ *
+ * Locks: the loader's, inside dl_iterate_phdr. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "base/symbol.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct where {
+    uintptr_t pc, base;
+    char file[256];
+    bool found;
+};
+
+static int find_module(struct dl_phdr_info *info, size_t size, void *vw)
+{
+    (void)size;
+    struct where *w = vw;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        if (ph->p_type != PT_LOAD ||
+            w->pc - (info->dlpi_addr + ph->p_vaddr) >= ph->p_memsz)
+            continue;
+        w->base = info->dlpi_addr;
+        w->found = true;
+        /* The program itself has no name. */
+        const char *name = info->dlpi_name;
+        snprintf(w->file, sizeof w->file, "%s",
+                 name != NULL && *name != '\0' ? name : "/proc/self/exe");
+        return 1;
+    }
+    return 0;
+}
+
+static const void *map_file(const char *file, size_t *size)
+{
+    struct stat st;
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    void *p = MAP_FAILED;
+    if (fstat(fd, &st) == 0 && st.st_size > (off_t)sizeof(ElfW(Ehdr))) {
+        *size = (size_t)st.st_size;
+        p = mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0);
+    }
+    close(fd);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/* The function in section sh (a symbol table) that holds address at. */
+static const char *find_in(const char *elf, size_t size, const ElfW(Shdr) * sh,
+                           const ElfW(Shdr) * strings, uintptr_t at,
+                           uintptr_t *start)
+{
+    if (sh->sh_offset + sh->sh_size > size ||
+        strings->sh_offset + strings->sh_size > size)
+        return NULL;
+    const ElfW(Sym) *sym =
+        (const ElfW(Sym) *)(const void *)(elf + sh->sh_offset);
+    for (size_t n = sh->sh_size / sizeof(*sym); n-- > 0; sym++)
+        if (ELF64_ST_TYPE(sym->st_info) == STT_FUNC && at >= sym->st_value &&
+            at - sym->st_value < sym->st_size &&
+            sym->st_name < strings->sh_size) {
+            *start = sym->st_value;
+            return elf + strings->sh_offset + sym->st_name;
+        }
+    return NULL;
+}
+
+static bool find_symbol(const char *elf, size_t size, const struct where *w,
+                        char *buf, size_t len)
+{
+    const ElfW(Ehdr) *eh = (const ElfW(Ehdr) *)(const void *)elf;
+    if (memcmp(eh->e_ident, ELFMAG, SELFMAG) != 0 ||
+        eh->e_shentsize != sizeof(ElfW(Shdr)) ||
+        eh->e_shoff + (size_t)eh->e_shnum * sizeof(ElfW(Shdr)) > size)
+        return false;
+    const ElfW(Shdr) *sh =
+        (const ElfW(Shdr) *)(const void *)(elf + eh->e_shoff);
+    for (int i = 0; i < eh->e_shnum; i++) {
+        if ((sh[i].sh_type != SHT_SYMTAB && sh[i].sh_type != SHT_DYNSYM) ||
+            sh[i].sh_link >= eh->e_shnum)
+            continue;
+        uintptr_t start, at = w->pc - w->base;
+        const char *name =
+            find_in(elf, size, &sh[i], &sh[sh[i].sh_link], at, &start);
+        if (name != NULL) {
+            snprintf(buf, len, "%#lx %s+0x%lx", (unsigned long)w->pc, name,
+                     (unsigned long)(at - start));
+            return true;
+        }
+    }
+    return false;
+}
+
+void symbol_at(uintptr_t pc, char *buf, size_t len)
+{
+    struct where w = {.pc = pc};
+    dl_iterate_phdr(find_module, &w);
+    if (!w.found) {
+        snprintf(buf, len, "%#lx", (unsigned long)pc);
+        return;
+    }
+    size_t size = 0;
+    const char *elf = map_file(w.file, &size);
+    bool ok = elf != NULL && find_symbol(elf, size, &w, buf, len);
+    if (elf != NULL)
+        munmap((void *)(uintptr_t)elf, size);
+    if (!ok)
+        snprintf(buf, len, "%#lx (%s+0x%lx)", (unsigned long)pc, w.file,
+                 (unsigned long)(pc - w.base));
+}

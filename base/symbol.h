@@ -1,0 +1,12 @@
+/* base/symbol.h - a name for an address, for messages. */
+#ifndef TARN_BASE_SYMBOL_H_
+#define TARN_BASE_SYMBOL_H_
+
+#include "base/base.h"
+
+/* "0x1234 function+0x12", or "0x1234 (library.so+0x34)" where the file has no
+ * symbol for it, or "0x1234". Reads the module's file: not for signal handlers,
+ * nor for small stacks. */
+void symbol_at(uintptr_t pc, char *buf, size_t len);
+
+#endif

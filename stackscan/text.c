@@ -1,0 +1,520 @@
+/* stackscan/text.c - which text is managed: where a goroutine may be stopped
+ * between any two instructions.
+ *
+ * A signal handler asks, so the answer comes from tables that are published
+ * whole and from read-only segments of loaded modules. In this order:
+ *
+ *   1. ranges that were registered (tarn_text_register): managed;
+ *   2. the module that holds the address: none, unknown;
+ *   3. the notes that tarn/managed.h left in it: managed;
+ *   4. its .eh_frame_hdr, a sorted table of all functions, leads to the start of
+ *      the function that holds the address: managed if that is a split-stack
+ *      prologue, else not.
+ *
+ * Modules come and go. Their table is made anew outside of handlers when the
+ * loader's counts have changed. Until then a handler may know a module that is no
+ * more, in whose place there is another one: so it asks the C library too, whose
+ * own table (_dl_find_object, glibc 2.35) is made to be read by handlers, and
+ * believes in no module whose unwind table is not where it was.
+ *
+ * A table is freed when no handler can be reading it: readers of each of two
+ * epochs are counted, writers change the epoch twice and wait for both.
+ *
+ * Locks: text_lock (leaf), for writers.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
+
+#include "base/sysmem.h"
+#include "stackscan/stackscan.h"
+#include "tarn/preempt.h"
+
+struct range {
+    uintptr_t lo, hi;
+};
+
+struct ranges {
+    size_t n;
+    struct range r[]; /* sorted, apart */
+};
+
+struct module {
+    uintptr_t lo, hi;  /* of its executable segments */
+    uintptr_t eh_hdr;  /* .eh_frame_hdr, 0: none */
+    uintptr_t eh_base; /* of the read-only segment that holds the tables */
+    uintptr_t eh_end;
+    struct ranges *managed; /* by notes; NULL: none */
+};
+
+struct modules {
+    size_t n;
+    unsigned long long adds, subs; /* the loader's counts when it was made */
+    struct module m[];             /* sorted by lo */
+};
+
+static struct ranges *_Atomic registered;
+static struct modules *_Atomic modules;
+static struct mutex text_lock = MUTEX_INIT(LEAF);
+
+/* --- readers and writers --------------------------------------------------------- */
+
+static _Atomic uint32_t epoch, readers[2];
+
+static uint32_t read_begin(void)
+{
+    uint32_t e = atomic_load(&epoch) & 1;
+    atomic_fetch_add(&readers[e], 1);
+    return e;
+}
+
+static void read_end(uint32_t e)
+{
+    atomic_fetch_sub(&readers[e], 1);
+}
+
+/* Until nobody reads what was published before. text_lock held. Twice: a reader
+ * may have read the epoch long before it counts itself. */
+static void wait_for_readers(void)
+{
+    for (int i = 0; i < 2; i++) {
+        uint32_t e = atomic_fetch_add(&epoch, 1) & 1;
+        while (atomic_load(&readers[e]) != 0)
+            osyield();
+    }
+}
+
+static bool in_ranges(const struct ranges *rs, uintptr_t pc)
+{
+    if (rs == NULL)
+        return false;
+    size_t lo = 0, hi = rs->n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (pc < rs->r[mid].lo)
+            hi = mid;
+        else if (pc >= rs->r[mid].hi)
+            lo = mid + 1;
+        else
+            return true;
+    }
+    return false;
+}
+
+/* --- .eh_frame_hdr ----------------------------------------------------------------- */
+
+/* How values are encoded; these are what linkers write. */
+#define DW_UDATA4 0x03
+#define DW_SDATA4 0x0b
+#define DW_PCREL 0x10
+#define DW_DATAREL 0x30
+
+static uint32_t get32(uintptr_t p)
+{
+    uint32_t v;
+    memcpy(&v, (const void *)p, sizeof v);
+    return v;
+}
+
+/* The augmentation of the FDE's CIE says how it gives its bounds. "zR", "zPLR" and
+ * the like with 4 or 8 bytes relative to where they stand. 0: something else. */
+static size_t fde_width(const struct module *m, uintptr_t cie)
+{
+    if (cie < m->eh_base || cie + 16 > m->eh_end || get32(cie + 4) != 0)
+        return 0;
+    const uint8_t *p = (const uint8_t *)cie + 9; /* length, id, version */
+    const char *aug = (const char *)p;
+    if (aug[0] != 'z')
+        return 0;
+    p += strlen(aug) + 1;
+    for (int i = 0; i < 3;
+         i++) { /* alignments, return column (version 1 too) */
+        while (*p++ & 0x80)
+            ;
+    }
+    while (*p++ & 0x80) /* length of the augmentation's data */
+        ;
+    for (const char *a = aug + 1; *a != '\0'; a++) {
+        switch (*a) {
+        case 'R':
+            return *p == (DW_PCREL | DW_SDATA4) ? 4 : *p == DW_PCREL ? 8 : 0;
+        case 'L':
+            p++;
+            break;
+        case 'P': {
+            uint8_t how = *p++ & 0x0f;
+            p += how == DW_SDATA4 || how == DW_UDATA4 ? 4 : 8;
+            break;
+        }
+        case 'S':
+        case 'B':
+            break;
+        default:
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* Start of the function that holds pc, by the table of m; 0: there is none. */
+static uintptr_t function_start(const struct module *m, uintptr_t pc)
+{
+    uintptr_t h = m->eh_hdr;
+    if (h == 0)
+        return 0;
+    const uint8_t *enc = (const uint8_t *)h;
+    if (enc[0] != 1 || enc[1] != (DW_PCREL | DW_SDATA4) ||
+        enc[2] != DW_UDATA4 || enc[3] != (DW_DATAREL | DW_SDATA4))
+        return 0;
+    size_t n = get32(h + 8);
+    uintptr_t table = h + 12;
+    if (n == 0 || table + n * 8 > m->eh_end)
+        return 0;
+    /* The last entry that starts at or before pc. */
+    size_t lo = 0, hi = n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (h + (uintptr_t)(int32_t)get32(table + mid * 8) <= pc)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (lo == 0)
+        return 0;
+    uintptr_t entry = table + (lo - 1) * 8;
+    uintptr_t start = h + (uintptr_t)(int32_t)get32(entry);
+    uintptr_t fde = h + (uintptr_t)(int32_t)get32(entry + 4);
+    if (fde < m->eh_base || fde + 24 > m->eh_end || get32(fde) == UINT32_MAX)
+        return 0;
+    size_t width = fde_width(m, fde + 4 - get32(fde + 4));
+    uint64_t length = 0;
+    if (width == 0)
+        return 0;
+    memcpy(&length, (const void *)(fde + 8 + width), width);
+    return pc - start < length ? start : 0;
+}
+
+/* --- the question ---------------------------------------------------------------- */
+
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+#pragma weak _dl_find_object
+#endif
+
+/* Is m still what is loaded at pc? */
+static bool still_there(const struct module *m, uintptr_t pc)
+{
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+    struct dl_find_object o;
+    if (_dl_find_object != NULL)
+        return _dl_find_object((void *)pc, &o) == 0 &&
+               (uintptr_t)o.dlfo_eh_frame == m->eh_hdr;
+#endif
+    (void)m, (void)pc;
+    return true;
+}
+
+static enum text_kind kind_in(const struct modules *ms, uintptr_t pc)
+{
+    size_t lo = 0, hi = ms ? ms->n : 0;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (pc < ms->m[mid].lo)
+            hi = mid;
+        else if (pc >= ms->m[mid].hi)
+            lo = mid + 1;
+        else {
+            const struct module *m = &ms->m[mid];
+            if (!still_there(m, pc))
+                return TEXT_UNKNOWN;
+            if (in_ranges(m->managed, pc))
+                return TEXT_MANAGED;
+            uintptr_t start = function_start(m, pc);
+            /* Ours is for the linker to look at. */
+            if (start == 0 || start == (uintptr_t)linkcheck_probe ||
+                !has_split_prologue((const void *)start))
+                return TEXT_UNMANAGED;
+            return TEXT_MANAGED;
+        }
+    }
+    return TEXT_UNKNOWN;
+}
+
+enum text_kind text_kind(uintptr_t pc)
+{
+    uint32_t e = read_begin();
+    enum text_kind kind = in_ranges(atomic_load(&registered), pc)
+                              ? TEXT_MANAGED
+                              : kind_in(atomic_load(&modules), pc);
+    read_end(e);
+    return kind;
+}
+
+/* --- modules ----------------------------------------------------------------------- */
+
+static void free_modules(struct modules *ms)
+{
+    if (ms == NULL)
+        return;
+    for (size_t i = 0; i < ms->n; i++)
+        sys_free(ms->m[i].managed);
+    sys_free(ms);
+}
+
+static void sort_ranges(struct range *r, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        for (size_t k = i; k > 0 && r[k].lo < r[k - 1].lo; k--) {
+            struct range t = r[k];
+            r[k] = r[k - 1];
+            r[k - 1] = t;
+        }
+}
+
+/* Adds the pairs of one note of ours to *rs; false: no memory. */
+static bool add_note(struct ranges **rs, uintptr_t desc, size_t size)
+{
+    size_t have = *rs ? (*rs)->n : 0;
+    size_t pairs = size / 16;
+    struct ranges *more =
+        sys_realloc(*rs, sizeof(*more) + (have + pairs) * sizeof(struct range));
+    if (more == NULL)
+        return false;
+    more->n = have;
+    for (size_t i = 0; i < pairs; i++) {
+        uintptr_t at = desc + i * 16;
+        int64_t lo, hi;
+        memcpy(&lo, (const void *)at, 8);
+        memcpy(&hi, (const void *)(at + 8), 8);
+        struct range r = {at + (uintptr_t)lo, at + 8 + (uintptr_t)hi};
+        if (r.lo < r.hi)
+            more->r[more->n++] = r;
+    }
+    *rs = more;
+    return true;
+}
+
+static bool read_notes(struct module *m, uintptr_t p, uintptr_t end)
+{
+    while (p + 12 <= end) {
+        uint32_t name = get32(p), desc = get32(p + 4), type = get32(p + 8);
+        uintptr_t d = p + 12 + ALIGN_UP((uintptr_t)name, (uintptr_t)4);
+        uintptr_t next = d + ALIGN_UP((uintptr_t)desc, (uintptr_t)4);
+        if (next > end || next < p)
+            break;
+        if (name == 5 && type == 1 &&
+            memcmp((const void *)(p + 12), "Tarn", 5) == 0 &&
+            !add_note(&m->managed, d, desc))
+            return false;
+        p = next;
+    }
+    return true;
+}
+
+struct collect {
+    struct modules *ms;
+    size_t cap;
+    const struct modules *old;
+    bool same, failed;
+};
+
+static int collect_module(struct dl_phdr_info *info, size_t size, void *vc)
+{
+    (void)size;
+    struct collect *c = vc;
+    if (c->old != NULL && c->old->adds == info->dlpi_adds &&
+        c->old->subs == info->dlpi_subs) {
+        c->same = true;
+        return 1;
+    }
+    struct module m = {.lo = UINTPTR_MAX};
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        uintptr_t lo = info->dlpi_addr + ph->p_vaddr;
+        if (ph->p_type == PT_LOAD && (ph->p_flags & PF_X)) {
+            m.lo = lo < m.lo ? lo : m.lo;
+            m.hi = lo + ph->p_memsz > m.hi ? lo + ph->p_memsz : m.hi;
+        } else if (ph->p_type == PT_GNU_EH_FRAME) {
+            m.eh_hdr = lo;
+        }
+    }
+    for (int i = 0; i < info->dlpi_phnum && m.eh_hdr != 0; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        uintptr_t lo = info->dlpi_addr + ph->p_vaddr;
+        if (ph->p_type == PT_LOAD && m.eh_hdr - lo < ph->p_memsz) {
+            m.eh_base = lo;
+            m.eh_end = lo + ph->p_memsz;
+        }
+    }
+    if (m.eh_end == 0)
+        m.eh_hdr = 0;
+    if (m.lo >= m.hi)
+        return 0;
+    if (c->ms == NULL || c->ms->n == c->cap) {
+        size_t cap = c->cap ? c->cap * 2 : 16;
+        struct modules *more =
+            sys_realloc(c->ms, sizeof(*more) + cap * sizeof(m));
+        if (more == NULL) {
+            c->failed = true;
+            return 1;
+        }
+        if (c->ms == NULL)
+            more->n = 0;
+        c->ms = more;
+        c->cap = cap;
+    }
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        uintptr_t lo = info->dlpi_addr + ph->p_vaddr;
+        if (ph->p_type == PT_NOTE && ph->p_align <= 4 &&
+            !read_notes(&m, lo, lo + ph->p_memsz)) {
+            sys_free(m.managed);
+            c->failed = true;
+            return 1;
+        }
+    }
+    if (m.managed != NULL)
+        sort_ranges(m.managed->r, m.managed->n);
+    c->ms->adds = info->dlpi_adds;
+    c->ms->subs = info->dlpi_subs;
+    size_t at = c->ms->n++;
+    while (at > 0 && c->ms->m[at - 1].lo > m.lo) {
+        c->ms->m[at] = c->ms->m[at - 1];
+        at--;
+    }
+    c->ms->m[at] = m;
+    return 0;
+}
+
+void text_refresh(void)
+{
+    /* The loader's lock comes before ours, never inside it: who holds it may be
+     * about to call us. */
+    static _Atomic bool busy;
+    if (atomic_exchange(&busy, true))
+        return;
+    struct collect c = {.old = atomic_load(&modules)};
+    dl_iterate_phdr(collect_module, &c);
+    if (c.same || c.failed || c.ms == NULL) {
+        /* Without memory the old table stays: unknown text is not managed. */
+        free_modules(c.ms);
+    } else {
+        lock(&text_lock);
+        struct modules *old = atomic_exchange(&modules, c.ms);
+        wait_for_readers();
+        unlock(&text_lock);
+        free_modules(old);
+    }
+    atomic_store(&busy, false);
+}
+
+/* --- registered ranges ------------------------------------------------------------- */
+
+struct change {
+    uintptr_t lo, hi;
+    tarn_status status;
+};
+
+static size_t first_above(const struct ranges *rs, uintptr_t lo)
+{
+    size_t i = 0;
+    while (rs != NULL && i < rs->n && rs->r[i].lo < lo)
+        i++;
+    return i;
+}
+
+static void publish(struct ranges *fresh)
+{
+    struct ranges *old = atomic_exchange(&registered, fresh);
+    wait_for_readers();
+    sys_free(old);
+}
+
+static void add_range(void *vchange)
+{
+    struct change *ch = vchange;
+    lock(&text_lock);
+    const struct ranges *old = atomic_load(&registered);
+    size_t n = old ? old->n : 0, at = first_above(old, ch->lo);
+    struct ranges *fresh = NULL;
+    if ((at > 0 && old->r[at - 1].hi > ch->lo) ||
+        (at < n && old->r[at].lo < ch->hi))
+        ch->status = TARN_EINVAL;
+    else if ((fresh = sys_alloc(sizeof(*fresh) +
+                                (n + 1) * sizeof(struct range))) == NULL)
+        ch->status = TARN_ENOMEM;
+    if (fresh != NULL) {
+        fresh->n = n + 1;
+        if (n > 0) {
+            memcpy(fresh->r, old->r, at * sizeof(struct range));
+            memcpy(fresh->r + at + 1, old->r + at,
+                   (n - at) * sizeof(struct range));
+        }
+        fresh->r[at] = (struct range){ch->lo, ch->hi};
+        publish(fresh);
+    }
+    unlock(&text_lock);
+}
+
+static void remove_range(void *vchange)
+{
+    struct change *ch = vchange;
+    lock(&text_lock);
+    const struct ranges *old = atomic_load(&registered);
+    size_t n = old ? old->n : 0, at = first_above(old, ch->lo);
+    struct ranges *fresh = NULL;
+    if (at == n || old->r[at].lo != ch->lo || old->r[at].hi != ch->hi)
+        ch->status = TARN_EINVAL;
+    else if (n > 1 &&
+             (fresh = sys_alloc(sizeof(*fresh) +
+                                (n - 1) * sizeof(struct range))) == NULL)
+        ch->status = TARN_ENOMEM;
+    if (ch->status == TARN_OK) {
+        if (fresh != NULL) {
+            fresh->n = n - 1;
+            memcpy(fresh->r, old->r, at * sizeof(struct range));
+            memcpy(fresh->r + at, old->r + at + 1,
+                   (n - at - 1) * sizeof(struct range));
+        }
+        publish(fresh);
+    }
+    unlock(&text_lock);
+}
+
+static void on_large_stack(void (*fn)(void *), struct change *ch)
+{
+    if (on_goroutine())
+        systemstack(fn, ch);
+    else
+        fn(ch);
+}
+
+tarn_status tarn_text_register(const void *lo, const void *hi)
+{
+    struct change ch = {(uintptr_t)lo, (uintptr_t)hi, TARN_OK};
+    if (lo == NULL || ch.lo >= ch.hi) {
+        set_error("tarn_text_register: %p..%p is no range", lo, hi);
+        return TARN_EINVAL;
+    }
+    on_large_stack(add_range, &ch);
+    if (ch.status == TARN_EINVAL)
+        set_error("tarn_text_register: %p..%p overlaps a registered range", lo,
+                  hi);
+    else if (ch.status != TARN_OK)
+        set_error("tarn_text_register: out of memory");
+    return ch.status;
+}
+
+tarn_status tarn_text_unregister(const void *lo, const void *hi)
+{
+    struct change ch = {(uintptr_t)lo, (uintptr_t)hi, TARN_OK};
+    on_large_stack(remove_range, &ch);
+    if (ch.status == TARN_EINVAL)
+        set_error("tarn_text_unregister: no range %p..%p is registered", lo,
+                  hi);
+    else if (ch.status != TARN_OK)
+        set_error("tarn_text_unregister: out of memory");
+    return ch.status;
+}

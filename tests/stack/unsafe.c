@@ -1,0 +1,2 @@
+/* The tests of test_unsafe.c by each compiler at each level. */
+#include "../test_unsafe.c"
