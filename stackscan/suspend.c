@@ -140,6 +140,7 @@ void scanstack(struct g *gp,
     }
 }
 
+
 void stack_clear_unused(struct g *gp)
 {
     uintptr_t sp = gp->sched_sp, lo = gp->stack.lo;
