@@ -140,7 +140,6 @@ void scanstack(struct g *gp,
     }
 }
 
-
 void stack_clear_unused(struct g *gp)
 {
     uintptr_t sp = gp->sched_sp, lo = gp->stack.lo;
