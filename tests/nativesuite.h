@@ -72,6 +72,25 @@ __attribute__((unused)) static void *spin_native(void *ns)
     return NULL;
 }
 
+/* Managed code may be preempted anywhere, and go on with another M and P: not
+ * between these two. */
+#define STAY()                                                                 \
+    struct m *stay_m_ = acquirem();                                            \
+    __asm__ volatile("" ::: "memory")
+#define GO_ON() releasem(stay_m_)
+
+__attribute__((unused)) static void check_mine(void)
+{
+    STAY();
+    struct g *gp = getg();
+    struct p *pp = atomic_load(&gp->m->p);
+    bool mine = pp != NULL && atomic_load(&pp->m) == gp->m &&
+                atomic_load(&pp->status) == Prunning &&
+                atomic_load(&gp->m->curg) == gp;
+    GO_ON();
+    CHECK(mine);
+}
+
 /* With the world stopped every P is accounted for, and no other M has one. */
 __attribute__((unused)) static void check_wiring(void)
 {

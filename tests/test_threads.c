@@ -400,13 +400,17 @@ static void must_end(void (*child)(void), const char *needle)
 
 static void test_misuse(void)
 {
-    CHECK_FATAL(enter_twice, "tarn_native_enter: already in a native call");
-    CHECK_FATAL(enter_in_call, "tarn_native_enter: already in a native call");
+    CHECK_FATAL(
+        enter_twice,
+        "tarn_native_enter: not called on a goroutine (in a native call)");
+    CHECK_FATAL(
+        enter_in_call,
+        "tarn_native_enter: not called on a goroutine (in a native call)");
     CHECK_FATAL(leave_alone, "tarn_native_leave: no tarn_native_enter");
     CHECK_FATAL(leave_in_call, "tarn_native_leave: no tarn_native_enter");
     CHECK_FATAL(call_behind_enter,
-                "tarn_native_call: not called on a goroutine (behind "
-                "tarn_native_enter)");
+                "tarn_native_call: not called on a goroutine (in a native "
+                "call)");
     CHECK_FATAL(goexit_in_callback, "tarn_goexit: in a callback");
     CHECK_FATAL(goexit_attached, "tarn_goexit: on an attached thread");
     must_end(enter_nowhere_child,
@@ -1146,10 +1150,14 @@ static void wanderer(void *unused)
 {
     (void)unused;
     while (atomic_load(&locked_left) != 0) {
+        bool theirs = false;
+        STAY();
         struct m *mp = getg()->m;
-        CHECK(mp->lockedg == NULL);
+        theirs = mp->lockedg != NULL;
         for (int i = 0; i < LOCKED; i++)
-            CHECK(atomic_load(&locked_m[i]) != mp);
+            theirs |= atomic_load(&locked_m[i]) == mp;
+        GO_ON();
+        CHECK(!theirs);
         tarn_yield();
     }
     tarn_waitgroup_done(&wg);
