@@ -868,6 +868,7 @@ static void limit_main(void *unused)
 static void limit_child(void)
 {
     struct tarn_options o;
+    unsetenv("TARN"); /* it is about these numbers */
     tarn_options_init(&o);
     o.maxprocs = 1;
     o.maxthreads = 6;
@@ -877,6 +878,7 @@ static void limit_child(void)
 
 static void attach_refused_child(void)
 {
+    unsetenv("TARN"); /* it is about these numbers */
     suite_child_fn = attach_refused_main;
     suite_child_main();
 }
@@ -957,6 +959,7 @@ static void lives_child(void)
 {
     struct tarn_options o;
     pthread_t t;
+    unsetenv("TARN"); /* it is about these numbers */
     tarn_options_init(&o);
     o.maxprocs = 3;
     alarm(SUITE_WATCHDOG_SECONDS);
@@ -1075,6 +1078,7 @@ static void ends_beside(void *unused)
 static void m0_child(void)
 {
     struct tarn_options o;
+    unsetenv("TARN"); /* it is about these numbers */
     tarn_options_init(&o);
     o.maxprocs = 1;
     alarm(SUITE_WATCHDOG_SECONDS);

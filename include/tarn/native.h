@@ -86,9 +86,11 @@ TARN_API long tarn_futex_wake(uint32_t *addr, uint32_t n);
  * and it runs only while it has a processor. It stays on its thread, is a safe
  * point only where it calls Tarn (or code that is preempted asynchronously), and
  * must enclose all that blocks or takes long in native calls. A thread that ends
- * attached is detached. It may hang if tarn_main returns at the same time.
- * TARN_ESTATE: no tarn_main is running, or the thread runs goroutines or is
- * attached already; TARN_ELIMIT: option maxthreads; TARN_ENOMEM, TARN_ESYS.
+ * attached is detached. When tarn_main returns it goes on in a native call only,
+ * and where it leaves that waits for the next tarn_main. TARN_ESTATE: no tarn_main
+ * is running, or the thread runs goroutines, is attached already or is about to
+ * end; TARN_ELIMIT: option maxthreads, less what the runtime itself needs;
+ * TARN_ENOMEM; TARN_ESYS: also where it is not on the thread's own stack.
  * While a thread is or has been attached no deadlock is reported. foreign,
  * blocks. */
 TARN_API tarn_status tarn_thread_attach(void);
