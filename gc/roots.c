@@ -344,6 +344,11 @@ void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
         uint32_t s = readgstatus(gp);
         if (gp->system || s == Gdead || s == Gidle)
             continue;
+        /* A thread that attached during this cycle: its frames may hold what
+         * they held when it was attached before, and that is nobody's. */
+        if (gp->foreign &&
+            !atomic_load_explicit(&gp->gcscandone, memory_order_relaxed))
+            continue;
         a.goid = gp->goid;
         scanstack(gp, each_stack_range, &a);
     }

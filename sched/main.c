@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 
 #include "base/fail.h"
 #include "base/sysmem.h"
@@ -201,6 +202,8 @@ static void *mstart_thread(void *vmp)
 {
     struct m *mp = vmp;
     minit(mp);
+    /* See runnext_left. */
+    prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
     if (mp->mstartfn)
         mp->mstartfn();
     struct p *pp = mp->nextp;
@@ -455,6 +458,8 @@ static void start_main(void)
 tarn_status sched_run(tarn_fn fn, void *arg)
 {
     struct main_args a = {fn, arg};
+    int slack = prctl(PR_GET_TIMERSLACK, 0UL, 0UL, 0UL, 0UL);
+    prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
     minit(&m0);
     lock(&sched.lock);
     sched.main_done = sched.main_ending = false;
@@ -467,5 +472,7 @@ tarn_status sched_run(tarn_fn fn, void *arg)
     sched.started = false;
     unlock(&sched.lock);
     unminit(&m0);
+    if (slack > 0)
+        prctl(PR_SET_TIMERSLACK, (unsigned long)slack, 0UL, 0UL, 0UL);
     return TARN_OK;
 }

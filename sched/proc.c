@@ -625,7 +625,8 @@ static void prepare_stack(struct g *gp)
     *--sp = (uintptr_t)goroutine_entry;
     for (int i = 0; i < 6; i++)
         *--sp = 0;
-    gp->sched_sp = (uintptr_t)sp;
+    /* Another P may be prefetching what is there. */
+    __atomic_store_n(&gp->sched_sp, (uintptr_t)sp, __ATOMIC_RELAXED);
     gp->unstarted = false;
 }
 

@@ -195,6 +195,45 @@ struct g *runqget_ring(struct p *pp)
     }
 }
 
+static bool ring_empty(struct p *pp)
+{
+    return atomic_load_explicit(&pp->runqhead, memory_order_relaxed) ==
+           atomic_load_explicit(&pp->runqtail, memory_order_relaxed);
+}
+
+/* The G that is next on victim's P, if it looks as if it would stay so. A running
+ * victim is probably about to run it itself, within the us of a channel
+ * hand-over: stealing would only bounce it, and looking all the time takes the
+ * line from the victim each time. But as long as the caller counts as spinning
+ * nobody else is woken for nothing at each hand-over: so it sleeps a little and
+ * looks again, some times; a nap must be short, as a stop of the world waits for
+ * it (the threads' timer slack is small: minit). */
+#define NAPS 8
+#define NAP_US 3
+#define NAP_LOOKS 20
+static struct g *runnext_left(struct p *victim)
+{
+    struct g *next = atomic_load(&victim->runnext);
+    if (next == NULL)
+        return NULL;
+    for (int nap = 0; nap < NAPS; nap++) {
+        if (atomic_load(&victim->status) != Prunning)
+            return atomic_load(&victim->runnext);
+        usleep_os(NAP_US);
+        if (atomic_load(&sched.gcwaiting) || !ring_empty(victim))
+            return NULL;
+        /* It may be there for the second time: look for a while. */
+        next = atomic_load(&victim->runnext);
+        int looks = 0;
+        while (next != NULL && atomic_load(&victim->runnext) == next) {
+            if (++looks == NAP_LOOKS)
+                return next;
+            procyield(1);
+        }
+    }
+    return NULL;
+}
+
 /* Copies half of victim's ring to pp's from slot `to` on; how many. */
 static uint32_t runqgrab(struct p *victim, struct p *pp, uint32_t to,
                          bool steal_runnext)
@@ -209,17 +248,12 @@ static uint32_t runqgrab(struct p *victim, struct p *pp, uint32_t to,
         if (n == 0) {
             if (!steal_runnext)
                 return 0;
-            struct g *next = atomic_load(&victim->runnext);
-            if (next == NULL)
-                return 0;
-            /* A running victim is probably about to run it itself, within the
-             * us of a channel hand-over: stealing would only bounce it, and
-             * looking all the time takes the line from the victim each time.
-             * Counted as spinning we also keep others from being woken for
-             * nothing at each hand-over: so sleep, which takes what the kernel
-             * likes to add to 3 us (50 by default). */
-            if (atomic_load(&victim->status) == Prunning)
-                usleep_os(3);
+            struct g *next = runnext_left(victim);
+            if (next == NULL) {
+                if (ring_empty(victim) || atomic_load(&sched.gcwaiting))
+                    return 0;
+                continue;
+            }
             if (!atomic_compare_exchange_strong(&victim->runnext, &next, NULL))
                 continue;
             atomic_store_explicit(&pp->runq[to % RUNQ_SIZE], next,

@@ -250,11 +250,18 @@ NO_SANITIZE static NOINLINE void wipe_below(struct g *gp)
     gp->wipe = false;
 }
 
-void exitsyscall(struct g *gp)
+/* First of all. Until then what is above syscallsp may be scanned, and so must
+ * not change. */
+ALWAYS_INLINE void exitsyscall_run(struct g *gp)
 {
     delay_point("exitsyscall");
     casgstatus(gp, Gsyscall, Grunning);
     delay_point("exitsyscall: running");
+}
+
+/* Then, as the goroutine: a P. */
+ALWAYS_INLINE void exitsyscall_own(struct g *gp)
+{
     setg(gp);
     struct p *pp = atomic_load_explicit(&gp->m->p, memory_order_acquire);
     if (unlikely(pp == NULL)) {
@@ -263,7 +270,6 @@ void exitsyscall(struct g *gp)
     } else {
         set_local_cache(pp);
     }
-    set_local_cache(pp);
     atomic_store_explicit(
         &pp->syscalltick,
         atomic_load_explicit(&pp->syscalltick, memory_order_relaxed) + 1,
@@ -275,6 +281,12 @@ void exitsyscall(struct g *gp)
     set_stackguard(gp, gp->stackguard1);
     /* A request that came meanwhile. */
     preempt_check();
+}
+
+void exitsyscall(struct g *gp)
+{
+    exitsyscall_run(gp);
+    exitsyscall_own(gp);
 }
 
 /* --- the public calls ------------------------------------------------------------ */
@@ -347,6 +359,9 @@ static void run_native(struct g *gp, bool block)
         entersyscall(gp);
     /* The collector may be reading it. */
     __atomic_store_n(&gp->native_arg, fn(arg), __ATOMIC_RELAXED);
+    /* Here, not on the goroutine's stack: on the way there its registers are
+     * popped, and the place where a scan looks for them is used for others. */
+    exitsyscall_run(gp);
 }
 
 static void native_call_on_g0(void *gp)
@@ -371,7 +386,7 @@ static void *native_call(struct g *gp, void *(*fn)(void *), void *arg,
     gp->native_arg = arg;
     systemstack(block ? native_block_on_g0 : native_call_on_g0, gp);
     void *result = gp->native_arg;
-    exitsyscall(gp);
+    exitsyscall_own(gp);
     gp->native_arg = outer;
     return result;
 }
@@ -443,7 +458,7 @@ static void callback_body(void *vc)
     struct g *gp = c->gp;
     tarn_fn fn = c->fn;
     void *arg = c->arg;
-    exitsyscall(gp);
+    exitsyscall_own(gp);
     fn(arg);
     callback_end(gp->m);
 }
@@ -510,6 +525,7 @@ tarn_status tarn_callback(tarn_fn fn, void *arg)
         callback_on_stack(gp, fn, arg);
     } else {
         struct callback c = {fn, arg, gp};
+        exitsyscall_run(gp); /* nobody is on its stack before that */
         call_on_goroutine(gp, callback_body, &c);
         callback_reenter(gp);
     }

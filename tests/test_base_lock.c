@@ -21,7 +21,8 @@ static void join(pthread_t t)
 
 /* --- mutex --------------------------------------------------------------- */
 
-static struct mutex counter_lock = MUTEX_INIT(LEAF);
+static struct mutex counter_lock;
+static bool brief;             /* leave it by unlock_brief */
 static uint64_t counter;       /* counter_lock */
 static _Atomic int32_t inside; /* threads in the critical section */
 
@@ -43,14 +44,19 @@ static void *count_up(void *arg)
             for (int k = 0; k < 20; k++)
                 osyield();
         CHECK_EQ(atomic_fetch_sub(&inside, 1), 1);
-        unlock(&counter_lock);
+        if (brief)
+            unlock_brief(&counter_lock);
+        else
+            unlock(&counter_lock);
     }
     return NULL;
 }
 
-static void test_mutual_exclusion(void)
+static void mutual_exclusion(enum lock_rank rank)
 {
     pthread_t t[THREADS];
+    mutex_init(&counter_lock, rank);
+    brief = rank == RANK_CHAN;
     counter = 0;
     for (uintptr_t i = 0; i < THREADS; i++)
         start(&t[i], count_up, (void *)i);
@@ -59,6 +65,12 @@ static void test_mutual_exclusion(void)
     CHECK_EQ(counter, (uint64_t)THREADS * ROUNDS);
     CHECK(!lock_held(&counter_lock));
     CHECK_EQ(atomic_load(&counter_lock.key), 0u);
+}
+
+static void test_mutual_exclusion(void)
+{
+    mutual_exclusion(RANK_LEAF);
+    mutual_exclusion(RANK_CHAN);
 }
 
 static void test_trylock(void)
@@ -101,6 +113,26 @@ static void test_sleeper_is_woken(void)
             osyield();
         CHECK(!atomic_load(&sleeper_in));
         unlock(&m);
+        join(t);
+        CHECK(atomic_load(&sleeper_in));
+        CHECK_EQ(atomic_load(&m.key), 0u);
+    }
+}
+
+/* What unlock_brief does when somebody goes to sleep between its look and its
+ * store: nobody is woken. */
+static void test_overwritten_sleeper(void)
+{
+    for (int i = 0; i < 20; i++) {
+        struct mutex m = MUTEX_INIT(CHAN);
+        pthread_t t;
+        atomic_store(&sleeper_in, false);
+        lock(&m);
+        start(&t, lock_once, &m);
+        while (atomic_load(&m.key) != 2)
+            osyield();
+        lock_rank_released(&m);
+        atomic_store(&m.key, 0);
         join(t);
         CHECK(atomic_load(&sleeper_in));
         CHECK_EQ(atomic_load(&m.key), 0u);
@@ -425,6 +457,7 @@ int main(int argc, char **argv)
     RUN(test_mutual_exclusion);
     RUN(test_trylock);
     RUN(test_sleeper_is_woken);
+    RUN(test_overwritten_sleeper);
     RUN(test_spinning);
     RUN(test_errno_is_kept);
     RUN(test_unlock_of_free_lock_throws);

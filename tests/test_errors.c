@@ -144,8 +144,7 @@ static void store_off(void)
 static void test_off_goroutine_fatal(void)
 {
     CHECK_THROWS(goexit_off, NULL, "tarn_goexit: not called on a goroutine");
-    CHECK_THROWS(store_off, NULL,
-                 "tarn_store on a thread that runs no goroutine");
+    CHECK_THROWS(store_off, NULL, "tarn_store: not called on a goroutine");
 }
 
 /* --- start ----------------------------------------------------------------------- */

@@ -846,6 +846,8 @@ static void test_preempted(void)
 {
     if (!TARN_UNSAFE_INLINE || !preempt_signals_on())
         SKIP("no asynchronous preemption in this build");
+    if (sched_hooks.text_kind((uintptr_t)storm_build) != TEXT_MANAGED)
+        SKIP("this code is not interrupted: no split-stack prologues");
     static const uint64_t map[] = {TARN_PTR(struct node, next)};
     static const struct tarn_type_info info = {
         .name = "node", .size = sizeof(struct node), .ptrmap = map};

@@ -263,27 +263,26 @@ inline stop()
 #if BUG != 6
     :: !ok && !safePointNote && some_deaf -> preemptall()
 #endif
-    /* Thieves' work: takeP, then handoffp runs it. */
 #if BUG != 9
-    :: !ok && !safePointNote && in_native(1) -> take_native(1)
+    :: !ok && !safePointNote && in_native(1) && runSafePointFn[1] ->
+        native_safe_point(1)
 #if NP > 2
-    :: !ok && !safePointNote && in_native(2) -> take_native(2)
+    :: !ok && !safePointNote && in_native(2) && runSafePointFn[2] ->
+        native_safe_point(2)
 #endif
 #endif
     od;
     ok = false
 }
 
-inline take_native(P)
+/* safe_point_syscalls: fn runs under the scan bit, the P stays where it is. */
+inline native_safe_point(P)
 {
     setBlockOnExitSyscall(P, tm, tg, ok);
     if
     :: ok ->
-        takeP(P, tm);
-        unblock(tg);
-        tm = 0; tg = 0;
-        handoffp(P, m2);
-        m2 = 0
+        safe_point(P);
+        unblock(tg)
     :: else
     fi;
     ok = false; tm = 0; tg = 0

@@ -15,6 +15,11 @@
  * them before they are written, any number by execute, copystack and gogo, which
  * overwrite the request words.
  *
+ * Requests are written without holding the goroutine, so execute may wipe half of
+ * one; what is left makes the goroutine yield for nothing, and a scheduler that
+ * hits the same gap each time can repeat that for ever. With WHOLE a request is
+ * written, and wiped, in one step: then every run ends.
+ *
  * Seeded bugs (-DBUG=n):
  *  1 preemptPark without the scan bit: Gpreempted before dropg
  *  2 casGFromPreempted reads, then writes: two suspenders claim one goroutine
@@ -22,9 +27,9 @@
  *  4 resumeG readies a goroutine that it did not claim
  *  5 the stack is copied in a status that lets scanners in
  *  6 a standing request is never posted again
- *  7 suspendG scans a running goroutine under the scan bit, without waiting
+ *  7 suspendG does not wait for a running goroutine to stop
  *  8 park publishes the goroutine to its waker before its status
- *  9 goexit forgets preemptStop before the status is Gdead
+ *  9 execute does not take back a preemptStop meant for an earlier life
  * 10 (SELF) who suspends another is not scannable himself meanwhile
  */
 #ifndef NM
@@ -52,6 +57,14 @@
 #include "status.pmlh"
 
 #define NONE 255
+
+#ifdef WHOLE
+#define WHOLE_BEGIN atomic {
+#define WHOLE_END }
+#else
+#define WHOLE_BEGIN
+#define WHOLE_END
+#endif
 
 /* struct g */
 bool preempt[NG];
@@ -111,27 +124,26 @@ inline suspendG(TARGET)
             dead = true;
             break
         :: s == Grunning ->
-            castogscanstatus(TARGET, Grunning, ok);
-            if
-            :: ok ->
 #if BUG == 7
-                break
-#endif
+            break
+#else
+            /* Nothing holds it: by the time of the stores it may have stopped,
+             * moved, ended, begun another life. */
+            mm = gm[TARGET];
+            if
+            :: atomic { lost > 0 -> lost-- } /* droppreempt */
+            :: WHOLE_BEGIN
+                preemptStop[TARGET] = true;
+                preempt[TARGET] = true;
+                /* post_preempt */
+                guard0[TARGET] = true;
                 if
-                :: atomic { lost > 0 -> lost-- } /* droppreempt */
-                :: preemptStop[TARGET] = true;
-                    preempt[TARGET] = true;
-                    /* set_stackguard */
-                    guard0[TARGET] = true;
-                    mm = gm[TARGET];
-                    if
-                    :: mm != NONE -> slot[mm] = true
-                    :: else
-                    fi
-                fi;
-                casfrom_Gscanstatus(TARGET, Grunning)
-            :: else
+                :: mm != NONE -> slot[mm] = true
+                :: else
+                fi
+                WHOLE_END
             fi
+#endif
         :: else -> /* Gpreempted, Grunnable, Gwaiting */
             if
             :: s == Gpreempted ->
@@ -201,8 +213,7 @@ inline resumeG(TARGET)
     fi
 }
 
-/* Two stores; preemptone reads the second, suspendG under Grunning+scan the
- * first. */
+/* Two stores; preemptone reads the second, suspendG the first. */
 inline dropg()
 {
     gm[gp] = NONE;
@@ -235,15 +246,20 @@ execute:
         curg[me] = gp
     };
     casgstatus(gp, Grunnable, Grunning);
+    WHOLE_BEGIN
     preempt[gp] = false;
-    guard0[gp] = false;
+#if BUG != 9
+    preemptStop[gp] = false; /* meant for an earlier life */
+#endif
+    guard0[gp] = false
+    WHOLE_END;
 gogo: /* also the way back from systemstack */
     guard = guard0[gp];
     atomic {
         slot[me] = guard;
         guard = false;
         stack_take(gp, 1 + me);
-        assert((status[gp] & ~Gscan) == Grunning);
+        assert(status[gp] == Grunning);
         /* mcall and systemstack find g0 through g->m */
         assert(gm[gp] == me && curg[me] == gp)
     };
@@ -307,7 +323,6 @@ preemptPark:
     dropg();
 #else
     atomic { /* casGToPreemptScan */
-        status[gp] != (Grunning | Gscan) ->
         assert(status[gp] == Grunning);
         status[gp] = Gpreempted | Gscan
     };
@@ -338,18 +353,12 @@ park: /* gopark, park_m */
 #endif
 
 goexit: /* goexit0, gdestroy */
-#if BUG == 9
-    preempt[gp] = false;
-    preemptStop[gp] = false;
-#endif
     casgstatus(gp, Grunning, Gdead);
     dropg();
-#if BUG != 9
     preempt[gp] = false;
     preemptStop[gp] = false;
-#endif
-    /* newproc1 finds the G in a cache (it clears preemptStop once more, which
-     * is not needed: left out here) */
+    /* newproc1 finds the G in a cache. It clears preemptStop too, as here, some
+     * time before the status. */
     casgstatus(gp, Gdead, Grunnable);
     runqput(gp);
     goto schedule;
