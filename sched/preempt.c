@@ -346,8 +346,8 @@ tarn_status tarn_preempt_stats(struct tarn_preempt_stats *out)
     return TARN_OK;
 }
 
-struct m *acquirem_call(void) __asm__("acquirem")
-    __attribute__((visibility("hidden")));
+/* For managed code of tests. */
+struct m *acquirem_call(void);
 struct m *acquirem_call(void)
 {
     return acquirem();

@@ -471,7 +471,8 @@ extern uint32_t tarn_forked;
 
 #ifdef TARN_MANAGED_TEXT
 /* Tests: managed code can move to another M between the load and the add. */
-struct m *acquirem(void);
+struct m *acquirem_call(void);
+#define acquirem acquirem_call
 #else
 ALWAYS_INLINE struct m *acquirem(void)
 {

@@ -40,9 +40,11 @@ static uintptr_t guard_slot(void)
 
 static void test_entersyscall(void)
 {
-    for (int i = 0; i < 100000; i++)
-        CHECK(tarn_native_call(plus_one, (char *)NULL + i) ==
-              (char *)NULL + i + 1);
+    static char bytes[1000];
+    for (int i = 0; i < 100000; i++) {
+        char *p = bytes + i % 999;
+        CHECK(tarn_native_call(plus_one, p) == p + 1);
+    }
     struct g *gp = getg();
     for (int i = 0; i < 100000; i++) {
         tarn_native_enter();
