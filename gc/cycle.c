@@ -88,8 +88,9 @@ static void wake_waiters(void)
         }
     }
     unlock(&gc.lock);
+    /* Ahead of those that did not wait for us. */
     for (struct g *gp; (gp = gqueue_pop(&q)) != NULL;)
-        ready(gp, false);
+        ready(gp, true);
 }
 
 /* --- is the mark dry? ----------------------------------------------------------- */
@@ -161,6 +162,9 @@ static void refresh_segments(void)
 static void mark_to_the_end(void)
 {
     uint32_t restarts = 0;
+    /* Whoever had this P has just given it to us: a small heap is marked before
+     * anybody else could be given one. */
+    drain_turn();
     for (;;) {
         wait_dry();
         worldsema_acquire();
