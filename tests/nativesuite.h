@@ -135,4 +135,52 @@ __attribute__((unused)) static void *join_thread(void *t)
     return NULL;
 }
 
+/* --- calls to and fro ------------------------------------------------------------- */
+
+/* Native code that calls back, and the goroutine's code that it calls, n deep. */
+static _Atomic int bottoms;
+__attribute__((unused)) static void *native_down(void *n);
+
+static void managed_down(void *n)
+{
+    uintptr_t i = (uintptr_t)n;
+    CHECK(!tarn_in_native());
+    volatile uint64_t *p = tarn_alloc_bytes(128);
+    *p = i;
+    if (i % 3 == 0)
+        tarn_yield();
+    if (i % 17 == 0)
+        collect();
+    if (i % 7 == 0)
+        tarn_nanosleep(1000);
+    if (n != NULL)
+        tarn_native_call(native_down, (char *)n - 1);
+    else
+        atomic_fetch_add(&bottoms, 1);
+    CHECK_EQ(*p, i);
+}
+
+static void *native_down(void *n)
+{
+    CHECK(tarn_in_native());
+    CHECK_ST(tarn_callback(managed_down, n), TARN_OK);
+    CHECK(tarn_in_native());
+    return NULL;
+}
+
+__attribute__((unused)) static bool said(const char *needle)
+{
+    if (strstr(tarn_last_error(), needle) == NULL)
+        fprintf(stderr, "error is \"%s\", lacks \"%s\"\n", tarn_last_error(),
+                needle);
+    return strstr(tarn_last_error(), needle) != NULL;
+}
+
+/* How many goroutines there are when those that are about to end have: this. */
+__attribute__((unused)) static size_t settled(void)
+{
+    YIELD_UNTIL(tarn_goroutines() == 1);
+    return 1;
+}
+
 #endif
