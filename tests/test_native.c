@@ -455,10 +455,12 @@ static void holder(void *vkind)
         local = NULL;
     } else if (kind == 13) { /* the argument, then the result */
         hidden = hide(tarn_native_call(say_and_wait_over, reveal(hidden)));
-    } else { /* nowhere */
+    } else { /* nowhere: nor as what an optimizer computes early */
+        __asm__ volatile("" : "+r"(hidden));
         tarn_native_enter();
         say_and_wait();
         tarn_native_leave();
+        __asm__ volatile("" : "+r"(hidden));
     }
     if (alive(hidden) && *(uint64_t *)reveal(hidden) == MAGIC)
         survived++;
