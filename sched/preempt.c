@@ -159,12 +159,17 @@ void preempt_init(void)
     xregs_init();
 }
 
+void xspare_retry(struct m *mp)
+{
+    if (unlikely(mp->xspare == NULL) && preempt_signals_on())
+        mp->xspare = xregs_get();
+}
+
 void minit_preempt(struct m *mp)
 {
     __asm__ volatile("stmxcsr %0\n\tfnstcw %1"
                      : "=m"(mp->mxcsr), "=m"(mp->fpucw));
-    if (preempt_signals_on() && mp->xspare == NULL)
-        mp->xspare = xregs_get();
+    xspare_retry(mp);
 }
 
 /* --- sending ---------------------------------------------------------------------- */
@@ -180,10 +185,7 @@ static bool signalM(int32_t tid, int sig)
 
 void preemptM(struct m *mp)
 {
-    int32_t tid = __atomic_load_n(&mp->procid, __ATOMIC_ACQUIRE);
-    if (!preempt_signals_on() || tid == 0)
-        return;
-    if (lose_request())
+    if (!preempt_signals_on() || lose_request())
         return;
     uint32_t none = 0;
     if (!atomic_compare_exchange_strong(&mp->signalPending, &none, 1)) {
@@ -191,6 +193,14 @@ void preemptM(struct m *mp)
         return;
     }
     delay_point("preemptM: pending");
+    /* In this order: a thread that takes over the M clears pending before it
+     * says who it is. Were the thread known first, the signal could go to one
+     * that has left the M, and pending would stay. */
+    int32_t tid = __atomic_load_n(&mp->procid, __ATOMIC_SEQ_CST);
+    if (tid == 0) {
+        atomic_store(&mp->signalPending, 0);
+        return;
+    }
     if (signalM(tid, preempt_signal)) {
         add(&count.sent);
         return;
@@ -301,9 +311,9 @@ void asyncPreempt2(struct g *gp)
     struct m *mp = gp->m;
     gp->xregs = mp->xspare;
     atomic_store_explicit(&gp->asyncSafePoint, true, memory_order_relaxed);
+    /* Without a new one this M stops nobody until it has slept (stopm), or goes on
+     * with somebody stopped so, whose buffer it then has. */
     mp->xspare = xregs_get();
-    if (unlikely(mp->xspare == NULL))
-        gogo(gp); /* its own buffer becomes the spare one again */
     if (atomic_load(&gp->preemptStop))
         preemptPark(gp);
     gopreempt_m(gp);

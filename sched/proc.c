@@ -191,6 +191,7 @@ void stopm(void)
     }
     mput(mp);
     unlock(&sched.lock);
+    xspare_retry(mp);
     notesleep(&mp->park);
     noteclear(&mp->park);
     leave_if_asked(mp);

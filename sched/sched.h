@@ -662,6 +662,7 @@ bool preempt_signals_on(void); /* are they sent at all? */
 extern int preempt_signal;
 void preempt_init(void);
 void minit_preempt(struct m *mp); /* by the thread, before minit_signals */
+void xspare_retry(struct m *mp);  /* by the thread: after memory was refused */
 const char *async_refusal_text(uint32_t why); /* of m->refused_why; NULL: 0 */
 extern size_t xregs_size;                     /* of g->xregs */
 /* stw.c: the stop of the world has taken too long: who holds it up (watch.c). */

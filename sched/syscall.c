@@ -268,6 +268,7 @@ ALWAYS_INLINE void exitsyscall_own(struct g *gp)
         exitsyscall_without_p();
         pp = atomic_load_explicit(&gp->m->p, memory_order_relaxed);
     }
+    set_local_cache(pp);
     atomic_store_explicit(
         &pp->syscalltick,
         atomic_load_explicit(&pp->syscalltick, memory_order_relaxed) + 1,

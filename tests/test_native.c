@@ -132,6 +132,27 @@ static void test_exitsyscall(void)
 }
 
 /* Nobody wants it: the P stays. */
+static void check_local_cache(void)
+{
+    struct m *mp = acquirem();
+    CHECK(local_cache() == mp->p->mcache.fast);
+    releasem(mp);
+}
+
+/* What a call takes from the thread it gives back. */
+static char fast_bytes[2];
+static void test_local_cache(void)
+{
+    for (int i = 0; i < 100; i++) {
+        tarn_native_enter();
+        CHECK(local_cache() == NULL);
+        tarn_native_leave();
+        check_local_cache();
+        tarn_native_call(plus_one, fast_bytes);
+        check_local_cache();
+    }
+}
+
 static void test_exitsyscallfast(void)
 {
     int same = 0;
@@ -696,6 +717,7 @@ static void body(void)
 {
     RUN(test_entersyscall);
     RUN(test_exitsyscall);
+    RUN(test_local_cache);
     RUN(test_exitsyscallfast);
     RUN(test_exitsyscallfast_pidle);
     RUN(test_exitsyscall_wakes_sysmon);
