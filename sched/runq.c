@@ -160,6 +160,9 @@ void runqput(struct p *pp, struct g *gp, bool next)
 #define PREFETCH_STACK 3
 ALWAYS_INLINE void runq_prefetch(struct p *pp, uint32_t h)
 {
+    /* A hint may be read while its owner, somewhere else by now, writes it. */
+    if (TARN_TSAN)
+        return;
     struct g *gp = atomic_load_explicit(&pp->runq[(h + PREFETCH_G) % RUNQ_SIZE],
                                         memory_order_relaxed);
     __builtin_prefetch(gp, 1);
