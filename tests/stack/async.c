@@ -350,7 +350,10 @@ static void test_asyncPreempt(void)
 /* --- wherever signals hit ------------------------------------------------------ */
 
 /* The whole number with one P; with more, fewer. */
-#define INJECTIONS (nprocs == 1 ? 10000u : 1000u)
+/* Fewer where every prologue moves the stack or each few allocations collect. */
+#define INJECTIONS                                                             \
+    ((nprocs == 1 ? 10000u : 1000u) /                                          \
+     (options.stackmove || options.gcstress != 0 ? 20 : 1))
 
 /* Each thread has a timer that sends it the signal while it runs. Where nobody
  * wants the goroutine to stop, the program's own handler of that signal, which
