@@ -85,9 +85,8 @@ static void forked_child(void)
         setg(NULL);
         set_local_cache(NULL);
         /* What it does until it execs, it does on this stack. */
-        atomic_store(guard_slot(), gp->kind == STACK_SYSTEM
-                                       ? 0
-                                       : gp->stack.lo + ((uintptr_t)16 << 10));
+        atomic_store(guard_slot(),
+                     gp->kind == STACK_SYSTEM ? 0 : gp->stack.lo + STACK_GUARD);
         /* Our threads block signals, which exec would pass on. */
         pthread_sigmask(SIG_SETMASK, &host_mask, NULL);
     }

@@ -200,6 +200,27 @@ void stopm(void)
     acquirep(pp);
 }
 
+void gcstop_p(struct p *pp)
+{
+    atomic_store(&pp->status, Pgcstop);
+    ASSERT(sched.stopwait > 0);
+    if (--sched.stopwait == 0)
+        notewakeup(&sched.stopnote);
+}
+
+bool safe_point_take(struct p *pp)
+{
+    uint32_t one = 1;
+    return atomic_compare_exchange_strong(&pp->runSafePointFn, &one, 0);
+}
+
+void safe_point_done(void)
+{
+    ASSERT(sched.safePointWait > 0);
+    if (--sched.safePointWait == 0)
+        notewakeup(&sched.safePointNote);
+}
+
 void gcstopm(void)
 {
     struct m *mp = getg()->m;
@@ -210,9 +231,7 @@ void gcstopm(void)
     }
     struct p *pp = releasep();
     lock(&sched.lock);
-    atomic_store(&pp->status, Pgcstop);
-    if (--sched.stopwait == 0)
-        notewakeup(&sched.stopnote);
+    gcstop_p(pp);
     unlock(&sched.lock);
     stopm();
 }
@@ -220,13 +239,11 @@ void gcstopm(void)
 void runSafePointFn(void)
 {
     struct p *pp = getg()->m->p;
-    uint32_t one = 1;
-    if (!atomic_compare_exchange_strong(&pp->runSafePointFn, &one, 0))
+    if (!safe_point_take(pp))
         return;
     sched.safePointFn(pp);
     lock(&sched.lock);
-    if (--sched.safePointWait == 0)
-        notewakeup(&sched.safePointNote);
+    safe_point_done();
     unlock(&sched.lock);
 }
 
@@ -328,17 +345,13 @@ void handoffp(struct p *pp)
     }
     lock(&sched.lock);
     if (atomic_load(&sched.gcwaiting)) {
-        atomic_store(&pp->status, Pgcstop);
-        if (--sched.stopwait == 0)
-            notewakeup(&sched.stopnote);
+        gcstop_p(pp);
         unlock(&sched.lock);
         return;
     }
-    uint32_t one = 1;
-    if (atomic_compare_exchange_strong(&pp->runSafePointFn, &one, 0)) {
+    if (safe_point_take(pp)) {
         sched.safePointFn(pp);
-        if (--sched.safePointWait == 0)
-            notewakeup(&sched.safePointNote);
+        safe_point_done();
     }
     if (sched.runq.n != 0) {
         unlock(&sched.lock);

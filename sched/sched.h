@@ -148,10 +148,10 @@ struct g {
     struct m *lockedm;        /* runs on no other; written by itself only */
     _Atomic bool preempt;     /* asked to yield at the next safe point */
     _Atomic bool preemptStop; /* asked to park as Gpreempted instead */
-    _Atomic bool preemptShrink;
+
     _Atomic bool system; /* the runtime's own: not scanned, not counted */
     _Atomic bool gcscandone;
-    bool dead_reported;
+
     _Atomic bool parkingOnChan, activeStackChans;
     _Atomic uint32_t selectDone;
     uint32_t waitreason;
@@ -170,12 +170,10 @@ struct g {
     uintptr_t native_regs[6] CACHE_ALIGNED; /* rbx rbp r12 r13 r14 r15; its
                                                offset is known to assembly */
     tarn_fn fn;                             /* entry, for reports */
-    void *entry_arg;       /* root until the goroutine has started */
-    void *stackdata;       /* stackscan: __morestack_allocate_... blocks */
-    int64_t gcAssistBytes; /* gc: credit (+) or debt (-) */
+    void *entry_arg; /* root until the goroutine has started */
+    void *stackdata; /* stackscan: __morestack_allocate_... blocks */
     char *error_text;
     void *fiber; /* fiber.c: what sanitizers know of this stack */
-    struct g *alllink;
 };
 
 struct timer { /* by value inside managed tarn_timer or sudog-like */
@@ -193,6 +191,13 @@ struct timers {
     uint32_t len, cap;
     _Atomic int64_t when0; /* heap[0]->when, or 0 if empty */
 };
+
+/* What runs below a prologue's check: __morestack itself, or a public call
+ * (measured: less than 3.5 KiB, one lazy symbol resolution with its vector state
+ * included), or code without checks that is called after an alloca went down to
+ * the guard, which no linker makes room for; or native code on the goroutine's
+ * stack. */
+#define STACK_GUARD ((size_t)16 << 10)
 
 #define RUNQ_SIZE 256
 /* Of an attached thread's stack: how much of what is unused checkmark clears. */
@@ -706,7 +711,13 @@ struct p *releasep(void);
 void acquirep(struct p *pp);
 void m_init(struct m *mp);
 void gcstopm(void);
+void gcstop_p(struct p *pp); /* sched.lock held: nobody's pp stops */
+/* A P's part in forEachP: true, it is the caller's to do; then, with sched.lock
+ * held, it is done. */
+bool safe_point_take(struct p *pp);
+void safe_point_done(void);
 void runSafePointFn(void);
+#define REISSUE_NS 100000 /* of requests that somebody waits for */
 void dropg(void);
 void gdestroy(struct g *gp);    /* on g0: running -> dead, structs reused */
 void main_exit_m(struct g *gp); /* for mcall, by the main goroutine */

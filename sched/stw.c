@@ -6,8 +6,6 @@
  * guard. So each loop below that waits re-issues every 100 us. */
 #include "sched/sched.h"
 
-#define REISSUE_NS 100000
-
 void set_stackguard(struct g *gp, uintptr_t v)
 {
     atomic_store_explicit(&gp->stackguard0, v, memory_order_relaxed);
@@ -275,17 +273,14 @@ static void safe_point_syscalls(void (*fn)(struct p *))
         struct m *mp = setBlockOnExitSyscall(pp);
         if (mp == NULL)
             continue;
-        uint32_t one = 1;
-        bool mine =
-            atomic_compare_exchange_strong(&pp->runSafePointFn, &one, 0);
+        bool mine = safe_point_take(pp);
         if (mine)
             fn(pp);
         resume_syscall(mp);
         if (!mine)
             continue;
         lock(&sched.lock);
-        if (--sched.safePointWait == 0)
-            notewakeup(&sched.safePointNote);
+        safe_point_done();
         unlock(&sched.lock);
     }
 }
@@ -308,8 +303,7 @@ void forEachP(void (*fn)(struct p *))
     preemptall();
     delay_point("forEachP");
     for (struct p *pp = sched.pidle; pp != NULL; pp = pp->link) {
-        uint32_t one = 1;
-        if (atomic_compare_exchange_strong(&pp->runSafePointFn, &one, 0)) {
+        if (safe_point_take(pp)) {
             fn(pp);
             sched.safePointWait--;
         }

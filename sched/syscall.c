@@ -50,26 +50,24 @@ void resume_syscall(struct m *mp)
     casfrom_Gscanstatus(gp, Gsyscall | Gscan, Gsyscall);
 }
 
-static void unwire(struct p *pp, struct m *mp, uint32_t status)
+static void unwire(struct p *pp, struct m *mp)
 {
     mp->p = NULL;
     atomic_store(&pp->m, NULL);
-    atomic_store(&pp->status, status);
     atomic_fetch_add_explicit(&pp->syscalltick, 1, memory_order_relaxed);
 }
 
 void takeP(struct p *pp, struct m *mp)
 {
-    unwire(pp, mp, Pidle);
+    unwire(pp, mp);
+    atomic_store(&pp->status, Pidle);
     delay_point("takeP");
 }
 
 static void gcstopP(struct p *pp, struct m *mp)
 {
-    unwire(pp, mp, Pgcstop);
-    ASSERT(sched.stopwait > 0);
-    if (--sched.stopwait == 0)
-        notewakeup(&sched.stopnote);
+    unwire(pp, mp);
+    gcstop_p(pp);
 }
 
 void stop_syscalls(void)

@@ -207,12 +207,18 @@ static tarn_status admit(void)
     return TARN_OK;
 }
 
+/* And one less. sched.lock held. */
 static void dismiss(void)
 {
-    lock(&sched.lock);
     sched.mnext--;
     sched.nforeign--;
     checkdead();
+}
+
+static void dismiss_lock(void)
+{
+    lock(&sched.lock);
+    dismiss();
     unlock(&sched.lock);
 }
 
@@ -224,7 +230,7 @@ static void start_goroutine(struct foreign *f)
     gp->kind = STACK_FIXED;
     gp->fn = NULL;
     gp->goid = atomic_fetch_add(&sched.goidgen, 16) + 1;
-    gp->stackguard1 = gp->stack.lo + ((uintptr_t)16 << 10);
+    gp->stackguard1 = gp->stack.lo + STACK_GUARD;
     __atomic_store_n(&gp->m, mp, __ATOMIC_RELAXED);
     gp->lockedm = mp;
     gp->lockedcount = 1;
@@ -280,7 +286,7 @@ tarn_status tarn_thread_attach(void)
             set_error("tarn_thread_attach: pthread_setspecific: %s",
                       strerror(err));
         }
-        dismiss();
+        dismiss_lock();
         return TARN_ENOMEM;
     }
     f->g.stack = s;
@@ -315,7 +321,7 @@ static void detach_on_g0(void *f)
 {
     end_goroutine(f, Grunning);
     handoffp(releasep());
-    dismiss();
+    dismiss_lock();
 }
 
 static void give_back(struct foreign *f)
@@ -340,8 +346,7 @@ static bool detach_frozen(struct foreign *f)
                   atomic_load(&f->m.p) == NULL;
     if (frozen) {
         end_goroutine(f, Gsyscall);
-        sched.mnext--;
-        sched.nforeign--;
+        dismiss();
     }
     unlock(&sched.lock);
     if (frozen)

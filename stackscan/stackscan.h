@@ -36,11 +36,6 @@
 
 #include "sched/sched.h"
 
-/* What runs between two checks: __morestack itself, or a public call (measured:
- * less than 3.5 KiB, one lazy symbol resolution with its vector state included),
- * or code without checks that is called after an alloca went down to the guard,
- * which no linker makes room for. */
-#define STACK_GUARD ((size_t)16 << 10)
 /* Stacks start at multiples of it, so that no move changes the low 16 bits of
  * an address. It must be so: a char, a short or the exponent of a long double
  * that was written over the low bytes of a dead pointer makes, with what the

@@ -2,7 +2,6 @@
 #include "base/vm.h"
 #include "stackscan/stackscan.h"
 
-#define REISSUE_NS 100000
 /* Signals to one goroutine come at least this far apart, which doubles: where
  * the first ones hit it in code that cannot be stopped, so will more. */
 #define SIGNAL_PAUSE_MIN 5000
@@ -140,8 +139,6 @@ void scanstack(struct g *gp,
     }
 }
 
-#define NATIVE_ROOM ((uintptr_t)16 << 10)
-
 void scanstack_native(struct g *gp,
                       void (*range)(uintptr_t lo, uintptr_t hi, void *arg),
                       void *arg)
@@ -149,7 +146,7 @@ void scanstack_native(struct g *gp,
     if (gp->syscallsp == 0 || !(gp->throwsplit || gp->foreign))
         return;
     uintptr_t sp = gp->syscallsp, lo = gp->stack.lo;
-    range(sp - lo > NATIVE_ROOM ? sp - NATIVE_ROOM : lo, sp, arg);
+    range(sp - lo > STACK_GUARD ? sp - STACK_GUARD : lo, sp, arg);
 }
 
 void stack_clear_unused(struct g *gp)
