@@ -262,17 +262,51 @@ __attribute__((noreturn)) static void crash_from(enum crash_step step)
     end_process();
 }
 
-static void crash_fault(int sig)
+static char *hex(char *p, uintptr_t v)
 {
-    static const char said[] = "  (cut short by a fault)\n";
+    int digits = 1;
+    while (digits < 16 && v >> (4 * digits) != 0)
+        digits++;
+    *p++ = '0';
+    *p++ = 'x';
+    while (digits-- > 0)
+        *p++ = "0123456789abcdef"[v >> (4 * digits) & 15];
+    return p;
+}
+
+static void crash_fault(int sig, siginfo_t *info, void *context)
+{
+    static const char said[] = "  (cut short by a fault at ", of[] = ", pc ";
     if (atomic_load(&crash_thread) != gettid_os()) {
         /* Another thread's fault, while we are dying of something else. */
         for (;;)
             usleep_os(CRASH_PATIENCE_US);
     }
     (void)sig;
-    write_all(said, sizeof said - 1);
+    const ucontext_t *uc = context;
+    char text[80], *p = text;
+    memcpy(p, said, sizeof said - 1);
+    p = hex(p + sizeof said - 1, (uintptr_t)info->si_addr);
+    memcpy(p, of, sizeof of - 1);
+    p = hex(p + sizeof of - 1, (uintptr_t)uc->uc_mcontext.gregs[16] /* RIP */);
+    memcpy(p, ")\n", 2);
+    write_all(text, (size_t)(p + 2 - text));
     crash_from(crash_step + 1);
+}
+
+static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+
+/* Before the stack is left: this may be the handler of a fault, and the next
+ * signal would begin at the top of the signal stack, over our frames, because
+ * the stack pointer is elsewhere. */
+static void block_signals(void)
+{
+    sigset_t block;
+    sigfillset(&block);
+    sigdelset(&block, SIGABRT);
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++)
+        sigdelset(&block, faults[i]);
+    sigprocmask(SIG_SETMASK, &block, NULL);
 }
 
 /* Unwinding reads whatever the frames say, and the hooks whatever structures
@@ -280,16 +314,10 @@ static void crash_fault(int sig)
  * stay out: their handlers do not expect to be on this stack. */
 static void guard_crash(void)
 {
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
-    struct sigaction sa = {.sa_handler = crash_fault, .sa_flags = SA_NODEFER};
-    sigset_t block;
-    sigfillset(&block);
-    sigdelset(&block, SIGABRT);
-    for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
-        sigdelset(&block, faults[i]);
+    struct sigaction sa = {.sa_sigaction = crash_fault,
+                           .sa_flags = SA_NODEFER | SA_SIGINFO};
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++)
         sigaction(faults[i], &sa, NULL);
-    }
-    sigprocmask(SIG_SETMASK, &block, NULL);
 }
 
 static void crash_first(void *arg)
@@ -325,6 +353,7 @@ __attribute__((noreturn)) static void crash(struct text *t, bool traces)
     if (!atomic_compare_exchange_strong(&crash_thread, &owner, me))
         crash_again(t, owner == me);
     crash_traces = traces;
+    block_signals();
     base_call_on_stack(crash_first, t, crash_stack + sizeof crash_stack);
     __builtin_unreachable();
 }
