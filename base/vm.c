@@ -34,21 +34,21 @@ static void *map(size_t size, int prot, int flags)
     return p == MAP_FAILED ? NULL : p;
 }
 
-void *vm_reserve(size_t size, size_t align)
+static void *map_aligned(size_t size, size_t align, int prot)
 {
     ASSERT(size != 0 && (size & (OS_PAGE - 1)) == 0);
     ASSERT((align & (align - 1)) == 0);
     if (vm_refused(FAIL_MMAP))
         return NULL;
     if (align <= OS_PAGE)
-        return map(size, PROT_NONE, MAP_NORESERVE);
+        return map(size, prot, MAP_NORESERVE);
     /* The kernel aligns to a page only: take more and give the ends back. */
     size_t slack = align - OS_PAGE;
     if (size + slack < size) {
         errno = ENOMEM;
         return NULL;
     }
-    char *p = map(size + slack, PROT_NONE, MAP_NORESERVE);
+    char *p = map(size + slack, prot, MAP_NORESERVE);
     if (p == NULL)
         return NULL;
     char *start = (char *)ALIGN_UP((uintptr_t)p, align);
@@ -58,6 +58,16 @@ void *vm_reserve(size_t size, size_t align)
     if (slack > head)
         vm_release(start + size, slack - head);
     return start;
+}
+
+void *vm_reserve(size_t size, size_t align)
+{
+    return map_aligned(size, align, PROT_NONE);
+}
+
+void *vm_map_lazy(size_t size, size_t align)
+{
+    return map_aligned(size, align, PROT_READ | PROT_WRITE);
 }
 
 bool vm_commit(void *p, size_t size)

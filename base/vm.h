@@ -15,6 +15,8 @@ bool vm_decommit(void *p, size_t size);      /* memory back; next read: zero */
 bool vm_protect(void *p, size_t size);       /* inaccessible, memory back */
 void vm_release(void *p, size_t size);       /* undo vm_reserve (any part) */
 void *vm_map(size_t size);                   /* reserve + commit */
+/* The same, not counted against what the system may commit: touched or not. */
+void *vm_map_lazy(size_t size, size_t align);
 /* Committed and readable memory counts as used only when touched. */
 bool vm_guard(void *p, size_t size);      /* PROT_NONE on part of a mapping */
 void vm_nohugepage(void *p, size_t size); /* advice; may be ignored */

@@ -323,15 +323,31 @@ static void sweep(void)
         gosched();
 }
 
+/* Between steps of work that can wait. */
+static void let_others(void)
+{
+    if (atomic_load_explicit(&getg()->preempt, memory_order_relaxed) ||
+        atomic_load_explicit(&sched.gcwaiting, memory_order_relaxed) ||
+        atomic_load_explicit(&getg()->m->p->runSafePointFn,
+                             memory_order_relaxed) ||
+        !runqempty(getg()->m->p))
+        gosched();
+}
+
 static void run_cycle(bool forced)
 {
     uint64_t scanned0 = atomic_load(&gc.scanned_bytes);
+    uint64_t stack_bytes0 = atomic_load(&gc.stack_scan_bytes);
+    uint64_t stacks0 = atomic_load(&gc.stacks_scanned);
     start_mark();
     mark_to_the_end();
     finish_mark();
     gc.expected_scan = atomic_load(&gc.scanned_bytes) - scanned0;
     sweep();
     set_trigger();
+    stack_set_first(atomic_load(&gc.stack_scan_bytes) - stack_bytes0,
+                    atomic_load(&gc.stacks_scanned) - stacks0);
+    stacks_trim(let_others);
     /* What the next cycle will need is worth keeping. */
     heap_release_free(
         (size_t)(atomic_load(&gc.goal) - atomic_load(&gc.live) / 2));

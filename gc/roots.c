@@ -279,6 +279,7 @@ static void markroot_stack(struct gcwork *w, struct g *gp)
     } else if (gc.cycles_started % 8 == 0) {
         stack_release_unused(gp);
     }
+    shrinkstack(gp);
     atomic_store_explicit(&gp->gcscandone, true, memory_order_relaxed);
     resumeG(st);
     atomic_fetch_add_explicit(&gc.stack_scan_bytes, a.bytes,

@@ -40,12 +40,12 @@ void allgadd(struct g *gp)
 
 static int kind_index(enum stack_kind kind)
 {
-    return kind == STACK_COPYING ? 0 : 1;
+    return kind == STACK_FIXED ? 1 : 0;
 }
 
 static void gfput(struct p *pp, struct g *gp)
 {
-    /* None if one was refused. */
+    /* None if it is a copying one: the next goroutine that runs here has it. */
     if (!gp->default_stack && gp->stack.lo != 0) {
         sched_hooks.stackfree(gp);
         ASSERT(gp->stack.lo == 0);
@@ -145,8 +145,9 @@ static void newproc1(void *varg)
         casgstatus(gp, Gidle, Gdead);
         allgadd(gp);
     }
-    gp->sched_sp = ALIGN_DOWN(gp->stack.hi - 16, (uintptr_t)16);
-    gp->unstarted = true;
+    gp->sched_sp =
+        gp->stack.lo ? ALIGN_DOWN(gp->stack.hi - 16, (uintptr_t)16) : 0;
+    gp->resume = RESUME_START;
     gp->fn = a->fn;
     atomic_store_explicit(&gp->system, a->system, memory_order_relaxed);
     gp->param = NULL;

@@ -641,7 +641,16 @@ static void prepare_stack(struct g *gp)
         *--sp = 0;
     /* Another P may be prefetching what is there. */
     __atomic_store_n(&gp->sched_sp, (uintptr_t)sp, __ATOMIC_RELAXED);
-    gp->unstarted = false;
+}
+
+static NOINLINE void resume(struct g *gp)
+{
+    if (gp->resume & (RESUME_START | RESUME_THAW))
+        sched_hooks.stack_resume(gp);
+    if (gp->resume & RESUME_START)
+        prepare_stack(gp);
+    gp->frame_need = 0;
+    gp->resume = 0;
 }
 
 /* This and schedule are inlined into what mcall goes to, so that no call lies
@@ -656,8 +665,8 @@ __attribute__((noreturn)) ALWAYS_INLINE void execute_inline(struct g *gp,
     atomic_store_explicit(&mp->curg, gp, memory_order_release);
     casgstatus(gp, Grunnable, Grunning);
     delay_point("execute");
-    if (unlikely(gp->unstarted))
-        prepare_stack(gp);
+    if (unlikely(gp->resume != 0))
+        resume(gp);
     /* Requests to the one that ran before, or to an earlier life. */
     atomic_store_explicit(&gp->preempt, false, memory_order_relaxed);
     atomic_store_explicit(&gp->preemptStop, false, memory_order_relaxed);

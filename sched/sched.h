@@ -98,10 +98,19 @@ enum wait_reason {
 #undef WAIT_REASON_ENUM_
 };
 
+/* g->resume */
+enum {
+    RESUME_START = 1, /* first run: nothing is at sched_sp yet */
+    RESUME_THAW = 2,  /* stackscan: it has no stack, its frames are elsewhere */
+    RESUME_FRAME = 8, /* stackscan: frame_need is set */
+    RESUME_IDLE = 4,  /* stackscan: has not run since somebody looked */
+};
+
 struct g;
 struct m;
 struct p;
 struct hchan;
+struct large;
 
 struct stack {
     uintptr_t lo, hi;
@@ -133,7 +142,8 @@ struct g {
     bool wipe;       /* checkmark: clear what lies below before going on */
     bool throwsplit; /* a prologue check is a bug now: native code runs on this
                         stack */
-    bool unstarted;  /* nothing is at sched_sp yet: see execute */
+    uint8_t resume;  /* what execute has to see to first: RESUME_*; changed by
+                       who may run it, or holds the scan bit */
     /* In a native call (status Gsyscall, and until a P is held again behind it):
      * the stack is scanned from here; 0 otherwise. With throwsplit the caller's
      * registers are in native_regs. */
@@ -148,10 +158,9 @@ struct g {
     struct m *lockedm;        /* runs on no other; written by itself only */
     _Atomic bool preempt;     /* asked to yield at the next safe point */
     _Atomic bool preemptStop; /* asked to park as Gpreempted instead */
-
+    bool preemptShrink;  /* stackscan: at the next prologue, a smaller stack */
     _Atomic bool system; /* the runtime's own: not scanned, not counted */
     _Atomic bool gcscandone;
-
     _Atomic bool parkingOnChan, activeStackChans;
     _Atomic uint32_t selectDone;
     uint32_t waitreason;
@@ -173,7 +182,10 @@ struct g {
     void *entry_arg; /* root until the goroutine has started */
     void *stackdata; /* stackscan: __morestack_allocate_... blocks */
     char *error_text;
-    void *fiber; /* fiber.c: what sanitizers know of this stack */
+    struct large *large; /* stackscan: the stack is part of a reservation */
+    size_t frame_need; /* stackscan: stopped in a prologue, before this frame */
+    struct stack frozen; /* stackscan: where the image was made */
+    void *fiber;         /* fiber.c: what sanitizers know of this stack */
 };
 
 struct timer { /* by value inside managed tarn_timer or sudog-like */
@@ -198,6 +210,9 @@ struct timers {
  * the guard, which no linker makes room for; or native code on the goroutine's
  * stack. */
 #define STACK_GUARD ((size_t)16 << 10)
+
+/* Of that, what debug builds poison at the lowest end of a copying stack. */
+#define STACK_POISONED (TARN_CHECKS >= 2 ? (size_t)256 : (size_t)0)
 
 #define RUNQ_SIZE 256
 /* Of an attached thread's stack: how much of what is unused checkmark clears. */
@@ -359,6 +374,8 @@ struct sched_hooks {
      * error set. On g0 or before start. */
     bool (*stackalloc)(struct g *gp, enum stack_kind kind, size_t size);
     void (*stackfree)(struct g *gp); /* of a dead G */
+    /* gp->resume has RESUME_START or RESUME_THAW: gp needs its stack now. On g0. */
+    void (*stack_resume)(struct g *gp);
     enum stack_kind (*stack_kind_of)(tarn_fn fn, enum tarn_stacks want,
                                      bool *ok);
     bool (*p_init)(struct p *pp); /* false: error set */

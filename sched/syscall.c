@@ -242,6 +242,8 @@ NO_SANITIZE static NOINLINE void wipe_below(struct g *gp)
     uintptr_t lo = gp->stack.lo;
     if (gp->foreign && sp - lo > STACK_WIPE)
         lo = sp - STACK_WIPE;
+    if (gp->kind == STACK_COPYING)
+        lo += STACK_POISONED;
     for (volatile uintptr_t *w = (uintptr_t *)ALIGN_UP(lo, (uintptr_t)8);
          w < (uintptr_t *)sp; w++)
         *w = 0;

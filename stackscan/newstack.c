@@ -2,7 +2,7 @@
  * preemption, growth by copying, overflow. And which code has such prologues. */
 #include "base/options.h"
 #include "base/sysmem.h"
-#include "stackscan/stackscan.h"
+#include "stackscan/stackmem.h"
 
 size_t stack_guard = STACK_GUARD;
 
@@ -77,27 +77,26 @@ bool copystack(struct g *gp, size_t newsize)
     /* Its registers may hold anything. */
     ASSERT(!atomic_load_explicit(&gp->asyncSafePoint, memory_order_relaxed));
     struct stack old = gp->stack;
-    size_t used = old.hi - gp->sched_sp;
+    struct large *old_large = gp->large;
+    uintptr_t old_sp = gp->sched_sp;
+    size_t used = old.hi - old_sp;
     ASSERT(used < newsize);
-    uintptr_t lo = stackmem_alloc(newsize);
-    if (lo == 0)
+    stack_check_guard(gp);
+    if (!stackmem_alloc(gp, newsize)) {
+        gp->large = old_large;
         return false;
-    struct stack new = {lo, lo + newsize};
+    }
+    struct stack new = gp->stack;
     intptr_t delta = (intptr_t)(new.hi - old.hi);
     uintptr_t sp = new.hi - used;
-    memcpy((void *)sp, (const void *)gp->sched_sp, used);
+    memcpy((void *)sp, (const void *)old_sp, used);
     if (options.checkmark)
         memset((void *)new.lo, 0, newsize - used);
+    stack_poison_guard(gp);
     adjust_words(sp, new.hi, old.lo, old.hi, delta);
     alloca_adjust(gp, old.lo, old.hi, delta);
-    for (struct sudog *s = gp->waiting; s != NULL; s = s->waitlink)
-        if ((uintptr_t)s->elem - old.lo < old.hi - old.lo)
-            s->elem = (char *)s->elem + delta;
-    gp->stack = new;
-    gp->sched_sp = sp;
-    /* The next goroutine need not inherit what only this one needed. */
-    if (newsize > STACK_MIN << (STACK_ORDERS - 1))
-        gp->default_stack = false;
+    adjust_records(gp, old.lo, old.hi, delta);
+    __atomic_store_n(&gp->sched_sp, sp, __ATOMIC_RELAXED);
     if (gp->stackguard1 != STACK_FORCEMOVE)
         gp->stackguard1 = new.lo + stack_guard;
     delay_point("copystack: guard");
@@ -105,13 +104,11 @@ bool copystack(struct g *gp, size_t newsize)
                           memory_order_relaxed);
     /* A word that still points there shows at once in stress runs. */
     if (options.stackmove)
-        memset((void *)(old.hi - used), 0xfc, used);
+        memset((void *)old_sp, STACK_POISON_BYTE, used);
     atomic_fetch_add_explicit(&stack_stats.copies, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&stack_stats.copied_bytes, used,
                               memory_order_relaxed);
-    atomic_fetch_add_explicit(&stack_stats.inuse, newsize - (old.hi - old.lo),
-                              memory_order_relaxed);
-    stackmem_free(old.lo, old.hi - old.lo);
+    stackmem_free(old, old_large);
     return true;
 }
 
@@ -126,6 +123,25 @@ static void overflow(struct g *gp, size_t need)
     fatal("stack overflow: goroutine %llu exceeds the limit of %lld bytes "
           "(option stackmax)",
           (unsigned long long)gp->goid, (long long)options.stackmax);
+}
+
+/* Option preemptat: here? Or perhaps at the next call of the library. */
+static bool preemptat(struct g *gp)
+{
+    if (!canPreemptM(gp->m) ||
+        rand_below(&gp->m->rand, (uint32_t)options.preemptat) != 0)
+        return false;
+    if (rand_below(&gp->m->rand, 4) != 0)
+        return true;
+    atomic_store_explicit(&gp->preempt, true, memory_order_relaxed);
+    return false;
+}
+
+/* gp goes on behind the check: its stack must keep this room below sp. */
+static void promise(struct g *gp, size_t frame)
+{
+    gp->frame_need = frame;
+    gp->resume |= RESUME_FRAME;
 }
 
 void newstack(struct g *gp, size_t frame, uintptr_t sp, uintptr_t pc)
@@ -168,18 +184,30 @@ void newstack(struct g *gp, size_t frame, uintptr_t sp, uintptr_t pc)
             overflow(gp, frame);
         casgstatus(gp, Grunning, Gcopystack);
         delay_point("newstack: copystack");
-        bool ok = copystack(gp, newsize);
+        bool ok = (grow && !options.stackmove && !options.stackpoison &&
+                   stack_grow_in_place(gp, newsize)) ||
+                  copystack(gp, newsize);
         casgstatus(gp, Gcopystack, Grunning);
         if (!ok && grow)
             throw("out of memory: goroutine %llu needs a stack of %zu bytes",
                   (unsigned long long)gp->goid, newsize);
+    } else if (unlikely(gp->preemptShrink)) {
+        gp->preemptShrink = false;
+        casgstatus(gp, Grunning, Gcopystack);
+        shrinkstack(gp);
+        casgstatus(gp, Gcopystack, Grunning);
     }
     /* The copy may have wiped the request word, not the flag. We return behind
      * the check of the prologue, so growth had to come first. */
+    if (unlikely(options.preemptat != 0) && preemptat(gp)) {
+        promise(gp, frame);
+        gopreempt_m(gp);
+    }
     if (guard == STACK_PREEMPT ||
         atomic_load_explicit(&gp->preempt, memory_order_relaxed)) {
         if (atomic_load_explicit(&gp->preempt, memory_order_relaxed) &&
             canPreemptM(mp)) {
+            promise(gp, frame);
             if (atomic_load(&gp->preemptStop))
                 preemptPark(gp);
             gopreempt_m(gp);
@@ -193,8 +221,12 @@ void newstack(struct g *gp, size_t frame, uintptr_t sp, uintptr_t pc)
 static void stack_goexit(struct g *gp)
 {
     alloca_free_all(gp);
-    /* The next G on this stack must not find words of this one's frames. */
-    if (options.checkmark && !gp->foreign) {
+    if (gp->kind == STACK_COPYING) {
+        /* The next goroutine here has it, warm. */
+        stack_check_guard(gp);
+        stackfree(gp);
+    } else if (options.checkmark && !gp->foreign) {
+        /* The next G on this stack must not find words of this one's frames. */
         gp->sched_sp = gp->stack.hi;
         stack_clear_unused(gp);
     }
@@ -210,6 +242,7 @@ void stackscan_init(void)
 #endif
     sched_hooks.stackalloc = stackalloc;
     sched_hooks.stackfree = stackfree;
+    sched_hooks.stack_resume = stack_resume;
     sched_hooks.stack_kind_of = stack_kind_of;
     sched_hooks.goexit = stack_goexit;
     sched_hooks.text_kind = text_kind;

@@ -18,15 +18,19 @@
  *
  * Invariants
  *  1. A copying stack is moved only on g0 of the M that runs its G, in status
- *     Gcopystack, with every register of the G in [sched_sp, hi).
+ *     Gcopystack, or by who holds the scan bit and the locks of the channels
+ *     whose operands it holds; with every register of the G in [sched_sp, hi),
+ *     and never where the G was stopped asynchronously or is in a native call.
  *  2. After a move no word in [sched_sp, hi), in an alloca block of the G or in
  *     its wait records has a value in [old.lo, old.hi).
- *  3. Sizes of copying stacks are powers of two; hi is a multiple of STACK_MIN,
- *     and so is the distance of every move: realigned frames stay aligned, and
- *     a move changes no value of less than 17 bits.
+ *  3. hi is a multiple of STACK_MIN, and so is the distance of every move:
+ *     realigned frames stay aligned, and a move changes no value of less than 17
+ *     bits.
  *  4. At most STACK_GUARD bytes below the guard are used between two checks.
  *  5. Whoever holds a G by suspendG owns its stack alone until resumeG, and
  *     readies it exactly if suspendG said stopped.
+ *  6. A frozen G has no stack but an image: the bytes of its frames, as they
+ *     were at gp->frozen, in [stack.lo, stack.hi). It never runs so.
  *
  * Locks: RANK_STACKPOOL (global pool). The scan bit of a G (RANK_GSCAN in
  * spirit) guards its stack.
@@ -66,9 +70,19 @@ void text_refresh(void);
  * its prologue) will take below sp. */
 void newstack(struct g *gp, size_t frame, uintptr_t sp, uintptr_t pc)
     __attribute__((noreturn));
-/* Moves gp's stack to one of newsize; status Gcopystack, on g0. False: no
- * memory. */
+/* Moves gp's stack to one of newsize. On g0: gp is in status Gcopystack; or the
+ * scan bit is held, and the locks of channels that may write on its stack. False:
+ * no memory. */
 bool copystack(struct g *gp, size_t newsize);
+/* gp is suspended, or ours at a prologue. A smaller stack, if it uses less than a
+ * quarter; at its next prologue if it may not be moved now. */
+void shrinkstack(struct g *gp);
+/* At the end of a cycle, by the driver: freezes goroutines that wait for long,
+ * shrinks large stacks, gives memory of free ones back. Calls pause now and
+ * then, which may yield. */
+void stacks_trim(void (*pause)(void));
+/* What a scan found: so many bytes on so many stacks. */
+void stack_set_first(uint64_t bytes, uint64_t stacks);
 
 struct suspendGState {
     struct g *g;
@@ -96,15 +110,19 @@ void stack_release_unused(struct g *gp);
 
 /* stackmem.c */
 struct stack_stats {
-    _Atomic uint64_t mapped; /* bytes of address space held for stacks */
-    _Atomic uint64_t inuse;  /* of stacks that belong to a G */
-    _Atomic uint64_t copies, copied_bytes;
+    _Atomic uint64_t mapped;   /* bytes that stacks may use */
+    _Atomic uint64_t reserved; /* of addresses, for large ones to grow */
+    _Atomic uint64_t fixed_inuse, large_inuse;
+    _Atomic uint64_t made[STACK_ORDERS]; /* stacks of each small size */
+    _Atomic uint64_t copies, copied_bytes, grows_in_place, shrinks;
+    _Atomic uint64_t frozen, frozen_bytes; /* now */
+    _Atomic uint64_t freezes;
+    _Atomic uint64_t released; /* free ones whose memory went back */
 };
 extern struct stack_stats stack_stats;
+uint64_t stacks_inuse(void); /* bytes of stacks that belong to a G */
 bool stackalloc(struct g *gp, enum stack_kind kind, size_t size);
 void stackfree(struct g *gp);
-uintptr_t stackmem_alloc(size_t size); /* copying: power of two; 0: none */
-void stackmem_free(uintptr_t lo, size_t size);
 
 /* alloca.c */
 void alloca_free_all(struct g *gp);

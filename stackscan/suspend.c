@@ -120,7 +120,8 @@ void scanstack(struct g *gp,
     if (sp == 0)
         sp = __atomic_load_n(&gp->sched_sp, __ATOMIC_RELAXED);
     ASSERT(sp >= gp->stack.lo && sp <= gp->stack.hi);
-    alloca_prune(gp, sp);
+    if (!(gp->resume & RESUME_THAW))
+        alloca_prune(gp, sp);
     range(sp, gp->stack.hi, arg);
     if (gp->xregs != NULL)
         range((uintptr_t)gp->xregs, (uintptr_t)gp->xregs + xregs_size, arg);
@@ -170,6 +171,8 @@ void stack_clear_unused(struct g *gp)
             vm_decommit((void *)lo, page - lo);
         lo = page > lo ? page : lo;
     }
+    if (gp->kind == STACK_COPYING && lo != 0 && sp - lo > STACK_POISONED)
+        lo += STACK_POISONED;
     memset((void *)lo, 0, sp - lo);
 }
 

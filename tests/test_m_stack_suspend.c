@@ -139,7 +139,9 @@ static void hold(struct g *gp, struct user *u, uint64_t *seed)
     CHECK((status & ~(uint32_t)Gscan) != Grunning);
     CHECK(!st.stopped || status == (Gscan | Gwaiting));
     uint64_t sp = gp->sched_sp;
-    CHECK(sp >= gp->stack.lo && sp < gp->stack.hi);
+    /* Before it has run, it has no stack. */
+    CHECK(gp->resume & RESUME_START ||
+          (sp >= gp->stack.lo && sp < gp->stack.hi));
     /* u may have a new goroutine by now: then its counter says nothing. */
     bool same = atomic_load(&u->g) == gp;
     uint64_t counter = atomic_load(&u->counter);

@@ -41,6 +41,12 @@
       "start a collection every N allocations; 0 = never")                     \
     X(stackmove, BOOL, 0, 0, 1,                                                \
       "move a copying stack at every function prologue that checks")           \
+    X(stackpoison, BOOL, 0, 0, 1,                                              \
+      "keep a copying stack that was left from all use for a while: closed")   \
+    X(stackshrink, BOOL, 0, 0, 1,                                              \
+      "freeze or shrink every copying stack that a scan finds movable")        \
+    X(preemptat, COUNT, 0, 0, 1000000,                                         \
+      "preempt at one of N prologues, by the seed; 1 = at each; 0 = never")    \
     X(droppreempt, COUNT, 0, 0, 100,                                           \
       "percent of preemption requests to lose on purpose")                     \
     X(delays, COUNT, 0, 0, 100000,                                             \
