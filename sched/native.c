@@ -132,6 +132,9 @@ long tarn_futex_wait(uint32_t *addr, uint32_t value, int64_t ns)
 
 long tarn_futex_wake(uint32_t *addr, uint32_t n)
 {
+    /* The kernel takes "at most none" for one. */
+    if (n == 0)
+        return require_goroutine("tarn_futex_wake") ? 0 : -EPERM;
     return do_syscall("tarn_futex_wake", SYS_futex, (long)addr,
                       FUTEX_WAKE_PRIVATE, n > INT32_MAX ? INT32_MAX : (long)n,
                       0, 0, 0);
