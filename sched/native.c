@@ -110,9 +110,16 @@ long tarn_nanosleep(int64_t ns)
         return -EPERM;
     if (ns < 0)
         ns = 0;
-    struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    /* Until a time, not for one: see usleep_os. */
+    int64_t until;
+    if (__builtin_add_overflow(nanotime(), ns, &until))
+        until = INT64_MAX;
+    struct timespec t = {.tv_sec = until / 1000000000,
+                         .tv_nsec = until % 1000000000};
     for (;;) {
-        struct call c = {.nr = SYS_nanosleep, .a = {(long)&t, (long)&t}};
+        struct call c = {
+            .nr = SYS_clock_nanosleep,
+            .a = {CLOCK_MONOTONIC, TIMER_ABSTIME, (long)&t, (long)NULL}};
         long r = do_blocking(&c);
         if (r != -EINTR)
             return r;
