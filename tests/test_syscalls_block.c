@@ -124,7 +124,7 @@ static void test_interrupted(void)
     CHECK_EQ(fcntl(signal_fds[1], F_SETFL, 0), 0);
     CHECK_EQ(tarn_write(signal_fds[1], path, sizeof path), -EINTR);
     /* This one goes on, and no shorter for it. */
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 2; i++) {
         uint64_t n = atomic_load(&handled);
         int64_t t = nanotime();
         CHECK_EQ(tarn_nanosleep(2000000), 0);
@@ -145,8 +145,8 @@ static void restarted(int sig)
     PIPE(signal_fds, O_CLOEXEC);
     storm_start(sig, SA_RESTART, 20000);
     take_signals();
-    uint64_t enough = sig == SIGURG ? 0 : 50;
-    for (int i = 0; i < 10; i++) {
+    uint64_t enough = sig == SIGURG ? 0 : 20;
+    for (int i = 0; i < 4; i++) {
         uint32_t v = LOAD(signal_word);
         tarn_waitgroup_add(&wg, 1);
         go(after_signals, (void *)(uintptr_t)(atomic_load(&handled) + enough));
@@ -385,8 +385,8 @@ static void test_others_run(void)
         go(blocked, (void *)kind);
         event_wait(&inside);
         go(takes_turns, NULL);
-        garbage_start(2);
-        for (int i = 0; i < (kind == B_NANOSLEEP ? 1 : scaled(5)); i++) {
+        garbage_start(1);
+        for (int i = 0; i < (kind == B_NANOSLEEP ? 1 : scaled(3)); i++) {
             uint64_t n = atomic_load(&others_turns);
             YIELD_UNTIL(atomic_load(&others_turns) > n);
             collect();
@@ -463,7 +463,7 @@ static void test_operands(void)
 {
     operand_file = memfd_create("operands", MFD_CLOEXEC);
     CHECK_GE(operand_file, 0);
-    garbage_start(2);
+    garbage_start(1);
     tarn_waitgroup_add(&wg, 6);
     for (uintptr_t i = 0; i < 6; i++)
         go(operator_main, (void *)i);
