@@ -75,6 +75,14 @@ foreach(library tarn tarn_shared)
 endforeach()
 target_link_libraries(tarn INTERFACE ${tarn_dependencies})
 target_link_libraries(tarn_shared PRIVATE ${tarn_dependencies})
+# For modules that a program with the runtime loads: see there.
+add_library(tarn_module STATIC ${PROJECT_SOURCE_DIR}/cmake/module_stubs.S)
+set_target_properties(tarn_module PROPERTIES LINKER_LANGUAGE C
+    EXPORT_NAME module)
+target_include_directories(tarn_module INTERFACE
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+add_library(tarn::module ALIAS tarn_module)
 add_library(tarn::tarn ALIAS tarn)
 add_library(tarn::shared ALIAS tarn_shared)
 

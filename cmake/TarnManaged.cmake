@@ -14,7 +14,8 @@
 # that goroutines can be stopped anywhere in it; -fno-lto keeps it together.
 #
 # Such a target links tarn::tarn, the static library: lld cannot redirect its
-# calls to a shared one.
+# calls to a shared one. But a MODULE, which a program loads that has the
+# runtime (and exports it: ENABLE_EXPORTS), links tarn::module, which this does.
 #
 # -fsplit-stack is never passed to the link: the compiler driver would add its
 # own runtime library for it, in place of Tarn.
@@ -51,5 +52,9 @@ function(tarn_managed_sources target)
         target_link_options(${target} PRIVATE -fuse-ld=lld)
     else()
         target_link_options(${target} PUBLIC -fuse-ld=lld)
+    endif()
+    if(type STREQUAL "MODULE_LIBRARY")
+        # Else the driver takes __morestack from libgcc.
+        target_link_libraries(${target} PRIVATE tarn::module)
     endif()
 endfunction()

@@ -107,18 +107,24 @@ static void scan_segment(uintptr_t lo, uintptr_t hi, void *w)
     scan_conservative(lo, hi, w, false);
 }
 
+struct visit {
+    void (*segment)(uintptr_t lo, uintptr_t hi, void *arg);
+    void *arg;
+};
+
 /* Inside dl_iterate_phdr, whose lock keeps dlclose away: by the list if nothing
  * was loaded or unloaded since it was made, else as they come. */
-static int scan_segments(struct dl_phdr_info *info, size_t size, void *w)
+static int visit_segments(struct dl_phdr_info *info, size_t size, void *vv)
 {
     (void)size;
+    struct visit *v = vv;
     if (info->dlpi_adds == gc.segment_adds &&
         info->dlpi_subs == gc.segment_subs) {
         for (size_t i = 0; i < gc.nsegments; i++)
-            scan_segment(gc.segments[i].lo, gc.segments[i].hi, w);
+            v->segment(gc.segments[i].lo, gc.segments[i].hi, v->arg);
         return 1;
     }
-    each_segment(info, scan_segment, w);
+    each_segment(info, v->segment, v->arg);
     return 0;
 }
 
@@ -152,8 +158,9 @@ void gc_scan_plain_roots(struct gcwork *w)
 {
     if (GC_FAULT(RESCAN) && atomic_load(&sched.gcwaiting))
         return;
+    struct visit v = {scan_segment, w};
     lock(&gc.rootlock);
-    dl_iterate_phdr(scan_segments, w);
+    dl_iterate_phdr(visit_segments, &v);
     for (size_t i = 0; i < gc.nplain; i++)
         scan_conservative(gc.plain[i].lo, gc.plain[i].hi, w, false);
     for (size_t i = 0; i < gc.nbarriered; i++)
@@ -322,21 +329,27 @@ static void each_timer(const void *p, void *varg)
     a->range((uintptr_t)&p, (uintptr_t)(&p + 1), "timer of P", a->goid, a->arg);
 }
 
+static void each_data_segment(uintptr_t lo, uintptr_t hi, void *varg)
+{
+    struct each_arg *a = varg;
+    a->range(lo, hi, "data segment", a->goid++, a->arg);
+}
+
 void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
                                 uint64_t id, void *arg),
                   void *arg)
 {
-    /* Threads without a P go on. */
+    struct each_arg a = {range, arg, 0};
+    struct visit v = {each_data_segment, &a};
+    /* Threads without a P go on: they load and unload libraries, too. */
     lock(&gc.rootlock);
-    for (size_t i = 0; i < gc.nsegments; i++)
-        range(gc.segments[i].lo, gc.segments[i].hi, "data segment", i, arg);
+    dl_iterate_phdr(visit_segments, &v);
     for (size_t i = 0; i < gc.nplain; i++)
         range(gc.plain[i].lo, gc.plain[i].hi, "plain root range", i, arg);
     for (size_t i = 0; i < gc.nbarriered; i++)
         range(gc.barriered[i].lo, gc.barriered[i].hi, "barriered root range", i,
               arg);
     unlock(&gc.rootlock);
-    struct each_arg a = {range, arg, 0};
     for (uint32_t i = 0; i < nprocs; i++) {
         a.goid = i;
         timers_each(allp[i], each_timer, &a);

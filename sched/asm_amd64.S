@@ -315,6 +315,16 @@ WEAK_ALIAS call_on_goroutine, asm_call_on_goroutine
  * chain). We return one byte further, or five where a GCC varargs function would
  * compute the address of its stack arguments from libgcc's frame. */
 
+        /* Modules have stubs of these names, which come here under others:
+         * cmake/module_stubs.S. */
+        .macro  FOR_MODULES name, target
+        .globl  \name
+        .type   \name, @function
+        .set    \name, \target
+        .endm
+        FOR_MODULES tarn_morestack, __morestack
+        FOR_MODULES tarn_morestack_non_split, __morestack_non_split
+
         .macro RETURN_TO_PROLOGUE
         movq    (%rsp), %r10
         cmpl    $0x185d8d4c, 1(%r10)    /* lea 0x18(%rbp), %r11 */

@@ -27,20 +27,21 @@ struct call {
     long nr, a[6], ret;
 };
 
-/* On a goroutine in no native call; the message names the caller. */
-static bool callable(const char *what)
+/* The message of a refusal names what was called. */
+static long do_syscall(const char *what, long nr, long a, long b, long c,
+                       long d, long e, long f)
 {
-    return require_goroutine(what);
-}
-
-long tarn_syscall(long nr, long a, long b, long c, long d, long e, long f)
-{
-    if (!callable("tarn_syscall"))
+    if (!require_goroutine(what))
         return -EPERM;
     tarn_native_enter();
     long ret = raw_syscall(nr, a, b, c, d, e, f);
     tarn_native_leave();
     return ret;
+}
+
+long tarn_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+    return do_syscall("tarn_syscall", number, a, b, c, d, e, f);
 }
 
 /* Those that block as a rule: the P goes to somebody else at once. */
@@ -61,40 +62,43 @@ static long do_blocking(struct call *c)
 
 long tarn_read(int fd, void *buf, size_t n)
 {
-    return tarn_syscall(SYS_read, fd, (long)buf, (long)n, 0, 0, 0);
+    return do_syscall("tarn_read", SYS_read, fd, (long)buf, (long)n, 0, 0, 0);
 }
 
 long tarn_write(int fd, const void *buf, size_t n)
 {
-    return tarn_syscall(SYS_write, fd, (long)buf, (long)n, 0, 0, 0);
+    return do_syscall("tarn_write", SYS_write, fd, (long)buf, (long)n, 0, 0, 0);
 }
 
 long tarn_pread(int fd, void *buf, size_t n, int64_t offset)
 {
-    return tarn_syscall(SYS_pread64, fd, (long)buf, (long)n, offset, 0, 0);
+    return do_syscall("tarn_pread", SYS_pread64, fd, (long)buf, (long)n, offset,
+                      0, 0);
 }
 
 long tarn_pwrite(int fd, const void *buf, size_t n, int64_t offset)
 {
-    return tarn_syscall(SYS_pwrite64, fd, (long)buf, (long)n, offset, 0, 0);
+    return do_syscall("tarn_pwrite", SYS_pwrite64, fd, (long)buf, (long)n,
+                      offset, 0, 0);
 }
 
 long tarn_open(const char *path, int flags, unsigned mode)
 {
-    return tarn_syscall(SYS_openat, -100 /* AT_FDCWD */, (long)path, flags,
-                        (long)mode, 0, 0);
+    return do_syscall("tarn_open", SYS_openat, -100 /* AT_FDCWD */, (long)path,
+                      flags, (long)mode, 0, 0);
 }
 
 long tarn_close(int fd)
 {
-    return tarn_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+    return do_syscall("tarn_close", SYS_close, fd, 0, 0, 0, 0, 0);
 }
 
 long tarn_poll_fds(struct pollfd *fds, unsigned long n, int timeout_ms)
 {
     if (timeout_ms == 0)
-        return tarn_syscall(SYS_poll, (long)fds, (long)n, 0, 0, 0, 0);
-    if (!callable("tarn_poll_fds"))
+        return do_syscall("tarn_poll_fds", SYS_poll, (long)fds, (long)n, 0, 0,
+                          0, 0);
+    if (!require_goroutine("tarn_poll_fds"))
         return -EPERM;
     struct call c = {.nr = SYS_poll, .a = {(long)fds, (long)n, timeout_ms}};
     return do_blocking(&c);
@@ -102,13 +106,20 @@ long tarn_poll_fds(struct pollfd *fds, unsigned long n, int timeout_ms)
 
 long tarn_nanosleep(int64_t ns)
 {
-    if (!callable("tarn_nanosleep"))
+    if (!require_goroutine("tarn_nanosleep"))
         return -EPERM;
     if (ns < 0)
         ns = 0;
-    struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    /* Until a time, not for one: see usleep_os. */
+    int64_t until;
+    if (__builtin_add_overflow(nanotime(), ns, &until))
+        until = INT64_MAX;
+    struct timespec t = {.tv_sec = until / 1000000000,
+                         .tv_nsec = until % 1000000000};
     for (;;) {
-        struct call c = {.nr = SYS_nanosleep, .a = {(long)&t, (long)&t}};
+        struct call c = {
+            .nr = SYS_clock_nanosleep,
+            .a = {CLOCK_MONOTONIC, TIMER_ABSTIME, (long)&t, (long)NULL}};
         long r = do_blocking(&c);
         if (r != -EINTR)
             return r;
@@ -117,7 +128,7 @@ long tarn_nanosleep(int64_t ns)
 
 long tarn_futex_wait(uint32_t *addr, uint32_t value, int64_t ns)
 {
-    if (!callable("tarn_futex_wait"))
+    if (!require_goroutine("tarn_futex_wait"))
         return -EPERM;
     struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
     struct call c = {
@@ -128,6 +139,10 @@ long tarn_futex_wait(uint32_t *addr, uint32_t value, int64_t ns)
 
 long tarn_futex_wake(uint32_t *addr, uint32_t n)
 {
-    return tarn_syscall(SYS_futex, (long)addr, FUTEX_WAKE_PRIVATE,
-                        n > INT32_MAX ? INT32_MAX : (long)n, 0, 0, 0);
+    /* The kernel takes "at most none" for one. */
+    if (n == 0)
+        return require_goroutine("tarn_futex_wake") ? 0 : -EPERM;
+    return do_syscall("tarn_futex_wake", SYS_futex, (long)addr,
+                      FUTEX_WAKE_PRIVATE, n > INT32_MAX ? INT32_MAX : (long)n,
+                      0, 0, 0);
 }

@@ -282,7 +282,7 @@ struct m {
     /* Of the last one: where it hit, and 1 + why it was refused; 0 if not. */
     _Atomic uintptr_t signal_pc;
     _Atomic uint32_t refused_why;
-    sigset_t host_mask; /* M0, foreign threads: to be restored */
+    sigset_t host_mask; /* M0, foreign threads: as it was before */
     uint64_t sigrand;
     uint64_t rand;
     void (*mstartfn)(void);

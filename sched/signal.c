@@ -171,5 +171,12 @@ void minit_signals(struct m *mp)
 void unminit_signals(struct m *mp)
 {
     __atomic_store_n(&mp->procid, 0, __ATOMIC_RELEASE);
-    pthread_sigmask(SIG_SETMASK, &mp->host_mask, NULL);
+    /* The rest of the mask is the host's, who may have changed it meanwhile. */
+    if (preempt_signals_on() &&
+        sigismember(&mp->host_mask, preempt_signal) == 1) {
+        sigset_t set;
+        sigemptyset(&set);
+        sigaddset(&set, preempt_signal);
+        pthread_sigmask(SIG_BLOCK, &set, NULL);
+    }
 }

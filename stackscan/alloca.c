@@ -139,6 +139,11 @@ void *__morestack_allocate_stack_space(size_t size)
     return r.result;
 }
 
+/* For modules: cmake/module_stubs.S. */
+__attribute__((visibility("default"),
+               alias("__morestack_allocate_stack_space"))) void *
+tarn_morestack_allocate(size_t size);
+
 void alloca_free_all(struct g *gp)
 {
     struct blocks *bs = gp->stackdata;

@@ -15,7 +15,9 @@
  * loader's counts have changed. Until then a handler may know a module that is no
  * more, in whose place there is another one: so it asks the C library too, whose
  * own table (_dl_find_object, glibc 2.35) is made to be read by handlers, and
- * believes in no module whose unwind table is not where it was.
+ * believes in no module whose unwind table is not where it was, or whose program
+ * headers and notes are others. It may read those: the module that it asks about
+ * is the one that it has interrupted. The program itself is never unloaded.
  *
  * A table is freed when no handler can be reading it: readers of each of two
  * epochs are counted, writers change the epoch twice and wait for both.
@@ -30,6 +32,7 @@
 #include <link.h>
 
 #include "base/sysmem.h"
+#include "base/vm.h"
 #include "stackscan/stackscan.h"
 #include "tarn/preempt.h"
 
@@ -47,6 +50,7 @@ struct module {
     uintptr_t eh_hdr;  /* .eh_frame_hdr, 0: none */
     uintptr_t eh_base; /* of the read-only segment that holds the tables */
     uintptr_t eh_end;
+    uint64_t print; /* see fingerprint; 0: of the program, which stays */
     struct ranges *managed; /* by notes; NULL: none */
 };
 
@@ -203,14 +207,56 @@ static uintptr_t function_start(const struct module *m, uintptr_t pc)
 #pragma weak _dl_find_object
 #endif
 
+static uint64_t mix(uint64_t h, uintptr_t p, size_t n)
+{
+    for (; n >= 4; n -= 4, p += 4)
+        h = (h ^ get32(p)) * UINT64_C(0x9E3779B97F4A7C15);
+    for (; n > 0; n--, p++)
+        h = (h ^ *(const uint8_t *)p) * UINT64_C(0x9E3779B97F4A7C15);
+    return h ^ h >> 32;
+}
+
+/* Of all that a struct module is made from, as it lies in memory: where segments
+ * are, and what the notes say. map: where the module begins, which is with its ELF
+ * header. 1: with something else, of which nothing is believed. */
+static uint64_t fingerprint(uintptr_t map)
+{
+    ElfW(Ehdr) eh;
+    memcpy(&eh, (const void *)map, sizeof eh);
+    if (memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0 ||
+        eh.e_phentsize != sizeof(ElfW(Phdr)) ||
+        eh.e_phoff + eh.e_phnum * sizeof(ElfW(Phdr)) > OS_PAGE)
+        return 1;
+    uintptr_t table = map + eh.e_phoff;
+    uint64_t h = mix(eh.e_phnum, table, eh.e_phnum * sizeof(ElfW(Phdr)));
+    const ElfW(Phdr) *ph = (const ElfW(Phdr) *)table;
+    uintptr_t base = 0;
+    bool loaded = false;
+    for (int i = 0; i < eh.e_phnum; i++) {
+        if (ph[i].p_type == PT_LOAD && !loaded) {
+            base = map - ALIGN_DOWN((uintptr_t)ph[i].p_vaddr, OS_PAGE);
+            loaded = true;
+        }
+    }
+    for (int i = 0; i < eh.e_phnum && loaded; i++)
+        if (ph[i].p_type == PT_NOTE)
+            h = mix(h, base + ph[i].p_vaddr, ph[i].p_memsz);
+    return h > 1 ? h : 2;
+}
+
 /* Is m still what is loaded at pc? */
 static bool still_there(const struct module *m, uintptr_t pc)
 {
 #ifdef DLFO_STRUCT_HAS_EH_DBASE
     struct dl_find_object o;
-    if (_dl_find_object != NULL)
-        return _dl_find_object((void *)pc, &o) == 0 &&
-               (uintptr_t)o.dlfo_eh_frame == m->eh_hdr;
+    if (_dl_find_object != NULL) {
+        if (_dl_find_object((void *)pc, &o) != 0 ||
+            (uintptr_t)o.dlfo_eh_frame != m->eh_hdr)
+            return false;
+        return m->print == 0 ||
+               (m->print != 1 &&
+                m->print == fingerprint((uintptr_t)o.dlfo_map_start));
+    }
 #endif
     (void)m, (void)pc;
     return true;
@@ -318,6 +364,7 @@ struct collect {
     size_t cap;
     const struct modules *old;
     bool same, failed;
+    bool others; /* the program comes first */
 };
 
 static int collect_module(struct dl_phdr_info *info, size_t size, void *vc)
@@ -330,9 +377,14 @@ static int collect_module(struct dl_phdr_info *info, size_t size, void *vc)
         return 1;
     }
     struct module m = {.lo = UINTPTR_MAX};
+    uintptr_t map = UINTPTR_MAX;
+    bool program = !c->others;
+    c->others = true;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
         uintptr_t lo = info->dlpi_addr + ph->p_vaddr;
+        if (ph->p_type == PT_LOAD && lo < map)
+            map = ALIGN_DOWN(lo, OS_PAGE);
         if (ph->p_type == PT_LOAD && (ph->p_flags & PF_X)) {
             m.lo = lo < m.lo ? lo : m.lo;
             m.hi = lo + ph->p_memsz > m.hi ? lo + ph->p_memsz : m.hi;
@@ -352,6 +404,8 @@ static int collect_module(struct dl_phdr_info *info, size_t size, void *vc)
         m.eh_hdr = 0;
     if (m.lo >= m.hi)
         return 0;
+    if (!program)
+        m.print = fingerprint(map);
     if (c->ms == NULL || c->ms->n == c->cap) {
         size_t cap = c->cap ? c->cap * 2 : 16;
         struct modules *more =

@@ -1,0 +1,2 @@
+/* tests/test_m_syscalls.c - the same on copying stacks. */
+#include "test_syscalls.c"
