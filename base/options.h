@@ -13,6 +13,7 @@ extern struct tarn_options options; /* in force; defaults before tarn_main */
  * here makes an option such a mode: X(name, "what it does"). */
 #define DEBUG_MODES_TABLE(X)                                                   \
     X(checkmark, "each mark is checked with the world stopped")                \
+    X(clobberfree, "freed objects are filled with 0xdeadbeefdeadbeef")         \
     X(gcstress, "allocations between two collections")                         \
     X(stackmove, "every prologue that checks moves the stack")                 \
     X(droppreempt, "percent of requests to preempt are lost")                  \

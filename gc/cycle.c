@@ -332,9 +332,11 @@ static void run_cycle(bool forced)
     gc.expected_scan = atomic_load(&gc.scanned_bytes) - scanned0;
     sweep();
     set_trigger();
-    /* What the next cycle will need is worth keeping. */
-    heap_release_free(
-        (size_t)(atomic_load(&gc.goal) - atomic_load(&gc.live) / 2));
+    /* What the next cycle will need is worth keeping. Under clobberfree all is:
+     * memory that was given back reads as zeroes. */
+    if (!options.clobberfree)
+        heap_release_free(
+            (size_t)(atomic_load(&gc.goal) - atomic_load(&gc.live) / 2));
     if (forced)
         atomic_fetch_add(&gc.cycles_forced, 1);
     if (options.gctrace)

@@ -37,6 +37,8 @@
     X(gctrace, BOOL, 0, 0, 1, "a line on stderr for each collection")          \
     X(checkmark, BOOL, 0, 0, 1,                                                \
       "re-mark with the world stopped after each mark; throw on a miss")       \
+    X(clobberfree, BOOL, 0, 0, 1,                                              \
+      "fill freed objects with 0xdeadbeefdeadbeef")                            \
     X(gcstress, COUNT, 0, 0, INT64_MAX,                                        \
       "start a collection every N allocations; 0 = never")                     \
     X(stackmove, BOOL, 0, 0, 1,                                                \
