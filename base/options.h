@@ -16,6 +16,7 @@ extern struct tarn_options options; /* in force; defaults before tarn_main */
     X(clobberfree, "freed objects are filled with 0xdeadbeefdeadbeef")         \
     X(gcstress, "allocations between two collections")                         \
     X(stackmove, "every prologue that checks moves the stack")                 \
+    X(stackescape, "after each mark: no pointer into a copying stack")         \
     X(droppreempt, "percent of requests to preempt are lost")                  \
     X(delays, "longest random delay in us; debug builds only")
 

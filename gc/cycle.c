@@ -277,6 +277,8 @@ static void finish_mark(void)
     atomic_store(&gc.phase, GC_MARKTERM);
     if (options.checkmark)
         checkmark();
+    if (options.stackescape)
+        stackescape();
     for (uint32_t i = 0; i < nprocs; i++) {
         struct p *pp = allp[i];
         ASSERT(gcw_empty(&gcp_of(pp)->gcw) && gcp_of(pp)->wbn == 0);

@@ -43,6 +43,8 @@
       "start a collection every N allocations; 0 = never")                     \
     X(stackmove, BOOL, 0, 0, 1,                                                \
       "move a copying stack at every function prologue that checks")           \
+    X(stackescape, BOOL, 0, 0, 1,                                              \
+      "look for pointers into copying stacks after each mark; throw on one")   \
     X(droppreempt, COUNT, 0, 0, 100,                                           \
       "percent of preemption requests to lose on purpose")                     \
     X(delays, COUNT, 0, 0, 100000,                                             \
