@@ -29,6 +29,7 @@ _Static_assert(offsetof(struct g, asyncSafePoint) == 32, "asm_amd64.S");
 _Static_assert(offsetof(struct g, throwsplit) == 34, "asm_amd64.S");
 _Static_assert(offsetof(struct g, syscallsp) == 40, "asm_amd64.S");
 _Static_assert(offsetof(struct g, native_regs) == 192, "asm_amd64.S");
+_Static_assert(offsetof(struct g, syscallpc) == 240, "asm_amd64.S");
 _Static_assert(offsetof(struct m, g0) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct m, curg) == 8, "asm_amd64.S");
 _Static_assert(offsetof(struct m, xspare) == 16, "asm_amd64.S");

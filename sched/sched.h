@@ -169,9 +169,10 @@ struct g {
     void *native_arg;
     uintptr_t native_regs[6] CACHE_ALIGNED; /* rbx rbp r12 r13 r14 r15; its
                                                offset is known to assembly */
-    tarn_fn fn;                             /* entry, for reports */
-    void *entry_arg; /* root until the goroutine has started */
-    void *stackdata; /* stackscan: __morestack_allocate_... blocks */
+    uintptr_t syscallpc; /* tarn_native_enter's return address; so is this */
+    tarn_fn fn;          /* entry, for reports */
+    void *entry_arg;     /* root until the goroutine has started */
+    void *stackdata;     /* stackscan: __morestack_allocate_... blocks */
     char *error_text;
     void *fiber; /* fiber.c: what sanitizers know of this stack */
 };

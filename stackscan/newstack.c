@@ -2,6 +2,7 @@
  * preemption, growth by copying, overflow. And which code has such prologues. */
 #include "base/options.h"
 #include "base/sysmem.h"
+#include "stackscan/framemap.h"
 #include "stackscan/stackscan.h"
 
 size_t stack_guard = STACK_GUARD;
@@ -88,7 +89,7 @@ bool copystack(struct g *gp, size_t newsize)
     memcpy((void *)sp, (const void *)gp->sched_sp, used);
     if (options.checkmark)
         memset((void *)new.lo, 0, newsize - used);
-    adjust_words(sp, new.hi, old.lo, old.hi, delta);
+    adjust_frames(gp, sp, new.hi, old.lo, old.hi, delta);
     alloca_adjust(gp, old.lo, old.hi, delta);
     for (struct sudog *s = gp->waiting; s != NULL; s = s->waitlink)
         if ((uintptr_t)s->elem - old.lo < old.hi - old.lo)
