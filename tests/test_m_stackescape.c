@@ -180,7 +180,7 @@ static void wait_in_select(void *cs)
     tarn_chan **c = cs;
     struct tarn_select_case cases[] = {{c[0], TARN_SELECT_RECV, &v, 0},
                                        {c[1], TARN_SELECT_SEND, &w, 0}};
-    tarn_select(cases, 2, true);
+    tarn_select(cases, 2, false);
 }
 
 static void wait_in_sleep(void *unused)
