@@ -27,6 +27,9 @@
  *     functions below have saved it, and treated so too: nothing has to be told.
  *  4. A map is there before its code runs, until no frame of it is left.
  *
+ * 5. Where the function calls __morestack, before it has a frame, a map of size 8
+ *     for that return address lets the walk go on if there are no unwind tables.
+ *
  * A frame that was stopped between any two instructions has no return address
  * that is in a table: all its words count, and the walk goes on to its caller if
  * it has unwind tables.

@@ -20,7 +20,8 @@
  *  1. A copying stack is moved only on g0 of the M that runs its G, in status
  *     Gcopystack, with every register of the G in [sched_sp, hi).
  *  2. After a move no word in [sched_sp, hi), in an alloca block of the G or in
- *     its wait records has a value in [old.lo, old.hi).
+ *     its wait records has a value in [old.lo, old.hi), but for words that a
+ *     frame map (framemap.h) calls no address of the stack.
  *  3. Sizes of copying stacks are powers of two; hi is a multiple of STACK_MIN,
  *     and so is the distance of every move: realigned frames stay aligned, and
  *     a move changes no value of less than 17 bits.

@@ -188,13 +188,6 @@ enum rule_kind { SAME, AT_CFA, LOST };
 /* remember_state inside of remember_state: compilers do not. */
 #define STATES 4
 
-struct row {
-    uint8_t cfa_reg; /* DWARF's number; NO_CFA: by an expression */
-    uint8_t kind[UNW_REGS + 1];
-    int32_t off[UNW_REGS + 1];
-    int64_t cfa_off;
-};
-
 static unsigned register_of(uint64_t dwarf)
 {
     switch (dwarf) {
@@ -214,7 +207,7 @@ static unsigned register_of(uint64_t dwarf)
     }
 }
 
-static void set_rule(struct row *r, uint64_t dwarf, enum rule_kind kind,
+static void set_rule(struct cfi_row *r, uint64_t dwarf, enum rule_kind kind,
                      int64_t off)
 {
     unsigned i = register_of(dwarf);
@@ -225,7 +218,7 @@ static void set_rule(struct row *r, uint64_t dwarf, enum rule_kind kind,
     r->off[i] = (int32_t)off;
 }
 
-static void restore_rule(struct row *r, const struct row *initial,
+static void restore_rule(struct cfi_row *r, const struct cfi_row *initial,
                          uint64_t dwarf)
 {
     unsigned i = register_of(dwarf);
@@ -235,7 +228,7 @@ static void restore_rule(struct row *r, const struct row *initial,
     r->off[i] = initial->off[i];
 }
 
-static bool set_cfa(struct row *r, uint64_t reg)
+static bool set_cfa(struct cfi_row *r, uint64_t reg)
 {
     r->cfa_reg = (uint8_t)reg;
     return reg <= 16;
@@ -243,9 +236,9 @@ static bool set_cfa(struct row *r, uint64_t reg)
 
 /* The row that holds at pc. `loc` is where the instructions begin to speak. */
 static bool run(struct bytes b, const struct cfi *c, uintptr_t loc,
-                uintptr_t pc, const struct row *initial, struct row *r)
+                uintptr_t pc, const struct cfi_row *initial, struct cfi_row *r)
 {
-    struct row saved[STATES];
+    struct cfi_row saved[STATES];
     unsigned nsaved = 0;
     bool ok = true;
     while (b.p < b.end && ok && !b.bad) {
@@ -355,28 +348,46 @@ static bool run(struct bytes b, const struct cfi *c, uintptr_t loc,
     return ok && !b.bad;
 }
 
-static bool row_at(const struct cfi *c, uintptr_t pc, struct row *r)
+static bool row_at(const struct cfi *c, uintptr_t pc, struct cfi_row *r)
 {
-    struct row initial = {.cfa_reg = NO_CFA};
+    struct cfi_row initial = {.cfa_reg = NO_CFA};
     memset(initial.kind, SAME, sizeof initial.kind);
     initial.kind[RA] = LOST;
     if (!run((struct bytes){c->cie, c->cie_end, false}, c, 0, 0, &initial,
              &initial))
         return false;
     *r = initial;
+    r->signal = c->signal;
     return run((struct bytes){c->fde, c->fde_end, false}, c, c->start, pc,
                &initial, r);
 }
 
 /* --- a step -------------------------------------------------------------------- */
 
-NO_SANITIZE bool unwind_step(struct unwind *u)
+static bool find_row(struct unwind *u, uintptr_t pc, struct cfi_row *r)
 {
     struct cfi c;
-    struct row r;
+    if (pc == 0)
+        return false;
+    for (unsigned i = 0; i < UNW_CACHE; i++)
+        if (u->cache[i].pc == pc) {
+            *r = u->cache[i].row;
+            return true;
+        }
+    if (!text_cfi(pc, &c) || !row_at(&c, pc, r))
+        return false;
+    unsigned i = u->turn++ % UNW_CACHE;
+    u->cache[i].pc = pc;
+    u->cache[i].row = *r;
+    return true;
+}
+
+NO_SANITIZE bool unwind_step(struct unwind *u)
+{
+    struct cfi_row r;
     /* A call that does not return may be the last instruction of its function. */
     uintptr_t pc = u->interrupted ? u->pc : u->pc - 1;
-    if (!text_cfi(pc, &c) || !row_at(&c, pc, &r) || r.cfa_reg == NO_CFA)
+    if (!find_row(u, pc, &r) || r.cfa_reg == NO_CFA)
         return false;
     uintptr_t base;
     unsigned i = register_of(r.cfa_reg);
@@ -406,7 +417,7 @@ NO_SANITIZE bool unwind_step(struct unwind *u)
     }
     u->pc = *(const uintptr_t *)ra;
     u->sp = cfa;
-    u->interrupted = c.signal;
+    u->interrupted = r.signal;
     u->ra_slot = ra;
     u->cfa = cfa;
     return true;

@@ -14,6 +14,18 @@
  * g->native_regs. */
 enum { UNW_RBX, UNW_RBP, UNW_R12, UNW_R13, UNW_R14, UNW_R15, UNW_REGS };
 
+/* What the tables say of one instruction. */
+struct cfi_row {
+    uint8_t cfa_reg; /* DWARF's number */
+    uint8_t kind[UNW_REGS + 1];
+    bool signal;
+    int32_t off[UNW_REGS + 1]; /* the last one is the return address */
+    int64_t cfa_off;
+};
+
+/* Recursion comes to the same few places again and again. */
+#define UNW_CACHE 4
+
 struct unwind {
     /* Where this frame goes on, and its rsp there. */
     uintptr_t pc, sp;
@@ -26,6 +38,11 @@ struct unwind {
     /* Set by a step, of the frame it has left: where its return address is, and
      * the rsp of its caller. */
     uintptr_t ra_slot, cfa;
+    struct {
+        uintptr_t pc; /* 0: none */
+        struct cfi_row row;
+    } cache[UNW_CACHE];
+    uint32_t turn;
 };
 
 /* To the caller's frame; false: this is the last one that can be told, and *u is

@@ -334,9 +334,11 @@ static void one_run(bool only_above_blind)
     if (never == NULL)
         never = tarn_chan_new(sizeof(int), 0);
     CHECK(gate != NULL && never != NULL);
-    /* Until they hang on goroutines nothing keeps the objects. */
-    int64_t percent = options.gcstress;
+    /* Until they hang on goroutines nothing keeps the objects: no cycle may be
+     * under way, or asked for. */
+    int64_t every = options.gcstress;
     options.gcstress = 0;
+    CHECK_EQ(tarn_gc(), TARN_OK);
     make_objects();
     wipe();
     tarn_waitgroup_add(&done, BOTTOMS);
@@ -344,7 +346,7 @@ static void one_run(bool only_above_blind)
         CHECK_EQ(tarn_go(goroutine, &levels[g][0]), TARN_OK);
     while (atomic_load(&at_bottom) != BOTTOMS)
         tarn_yield();
-    options.gcstress = percent;
+    options.gcstress = every;
     for (int i = 0; i < 3; i++) {
         tarn_sleep(1000000);
         CHECK_EQ(tarn_gc(), TARN_OK);
