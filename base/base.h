@@ -91,6 +91,10 @@ void fatal(const char *fmt, ...) PRINTF_LIKE(1, 2)
  * Understands what vsnprintf does. */
 void tarn_eprintf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
+/* Does p point into one of the static stacks on which messages are formatted?
+ * What lies there is dead, or a message's own. */
+bool on_side_stack(const void *p);
+
 /* Assertion levels. TARN_CHECKS: 1 = release (only ASSERT), 2 = debug, 3 = debug
  * with the expensive ones.
  *   ASSERT   a compare or two on data at hand: always on

@@ -1,7 +1,7 @@
 /* base/options.c - the options: defaults, checks, parser, help.
  *
- * Everything is made from TARN_OPTIONS_TABLE; nothing else here names an
- * option.
+ * Everything is made from TARN_OPTIONS_TABLE and DEBUG_MODES_TABLE; but for the
+ * seed nothing else here names an option.
  *
  * Invariants
  *  1. A struct that leaves this file has every field in its range.
@@ -363,6 +363,49 @@ size_t options_help(char *buf, size_t len)
         format_value(d, d->def, def);
         OUT("%-12s %-18s %-8s %s\n", d->name, kinds[d->kind], def, d->help);
     }
+    return n;
+}
+
+/* --- debug modes --------------------------------------------------------- */
+
+enum {
+#define INDEX_(name, kind, def, min, max, help) OPTION_##name,
+    TARN_OPTIONS_TABLE(INDEX_)
+#undef INDEX_
+};
+
+static const struct {
+    int option;
+    const char *text;
+} modes[] = {
+#define MODE_(name, text) {OPTION_##name, text},
+    DEBUG_MODES_TABLE(MODE_)
+#undef MODE_
+};
+
+size_t options_debug_modes(const struct tarn_options *o, char *buf, size_t len)
+{
+    size_t n = 0;
+    if (len > 0)
+        *buf = '\0';
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+        const struct option *d = &table[modes[i].option];
+        int64_t v;
+        memcpy(&v, (const char *)o + d->offset, sizeof v);
+        if (v == d->def)
+            continue;
+        char value[32];
+        format_value(d, v, value);
+        OUT("%s=%s (%s), ", d->name, value, modes[i].text);
+    }
+    if (n > 0)
+        OUT("seed=%lld", (long long)o->seed);
 #undef OUT
     return n;
+}
+
+void options_choose_seed(struct tarn_options *o)
+{
+    if (o->seed == 0)
+        o->seed = nanotime() | 1;
 }

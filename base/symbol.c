@@ -1,5 +1,5 @@
-/* base/symbol.c - finds the name of a function in the file of its module: the
- * whole symbol table, since the part that is loaded has exported names only.
+/* base/symbol.c - finds the name of a function or a variable in the file of its
+ * module: the whole symbol table, since the part that is loaded has exported names only.
  *
  * Locks: the loader's, inside dl_iterate_phdr. */
 #ifndef _GNU_SOURCE
@@ -56,7 +56,7 @@ static const void *map_file(const char *file, size_t *size)
     return p == MAP_FAILED ? NULL : p;
 }
 
-/* The function in section sh (a symbol table) that holds address at. */
+/* What holds address at by section sh (a symbol table). */
 static const char *find_in(const char *elf, size_t size, const ElfW(Shdr) * sh,
                            const ElfW(Shdr) * strings, uintptr_t at,
                            uintptr_t *start)
@@ -67,8 +67,9 @@ static const char *find_in(const char *elf, size_t size, const ElfW(Shdr) * sh,
     const ElfW(Sym) *sym =
         (const ElfW(Sym) *)(const void *)(elf + sh->sh_offset);
     for (size_t n = sh->sh_size / sizeof(*sym); n-- > 0; sym++)
-        if (ELF64_ST_TYPE(sym->st_info) == STT_FUNC && at >= sym->st_value &&
-            at - sym->st_value < sym->st_size &&
+        if ((ELF64_ST_TYPE(sym->st_info) == STT_FUNC ||
+             ELF64_ST_TYPE(sym->st_info) == STT_OBJECT) &&
+            at >= sym->st_value && at - sym->st_value < sym->st_size &&
             sym->st_name < strings->sh_size) {
             *start = sym->st_value;
             return elf + strings->sh_offset + sym->st_name;

@@ -4,9 +4,9 @@
 
 #include "base/base.h"
 
-/* "0x1234 function+0x12", or "0x1234 (library.so+0x34)" where the file has no
+/* "0x1234 name+0x12" of a function or variable, or "0x1234 (library.so+0x34)" where the file has no
  * symbol for it, or "0x1234". Reads the module's file: not for signal handlers,
  * nor for small stacks. */
-void symbol_at(uintptr_t pc, char *buf, size_t len);
+void symbol_at(uintptr_t p, char *buf, size_t len);
 
 #endif

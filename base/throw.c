@@ -378,6 +378,14 @@ void assert_failed(const char *expr, const char *file, int line)
     throw_(file, line, "assertion failed: %s", expr);
 }
 
+bool on_side_stack(const void *p)
+{
+    uintptr_t a = (uintptr_t)p;
+    return a - (uintptr_t)&print_side < sizeof print_side ||
+           a - (uintptr_t)&error_side < sizeof error_side ||
+           a - (uintptr_t)crash_stack < sizeof crash_stack;
+}
+
 /* --- error texts ------------------------------------------------------- */
 
 static __thread char thread_error[ERROR_TEXT_SIZE]

@@ -25,13 +25,6 @@ static struct {
     bool in_stack;
 } cm;
 
-static const char *name_of(const struct objinfo *o)
-{
-    static const char *const layouts[] = {"pointer-free", "conservative",
-                                          "typed", "traced"};
-    return o->span->type ? o->span->type->name : layouts[o->span->layout];
-}
-
 static void report(const struct objinfo *o, uintptr_t slot)
 {
     if (cm.missed++ >= MAX_REPORTS)
@@ -41,13 +34,13 @@ static void report(const struct objinfo *o, uintptr_t slot)
         tarn_eprintf("checkmark: missed object %#lx (%zu bytes, type %s), "
                      "reached from slot %#lx, offset %zu of object %#lx (%zu "
                      "bytes, type %s)\n",
-                     (unsigned long)o->base, o->size, name_of(o),
+                     (unsigned long)o->base, o->size, object_type_name(o),
                      (unsigned long)slot, (size_t)(slot - h.base),
-                     (unsigned long)h.base, h.size, name_of(&h));
+                     (unsigned long)h.base, h.size, object_type_name(&h));
     else
         tarn_eprintf("checkmark: missed object %#lx (%zu bytes, type %s), "
                      "reached from slot %#lx in %s %llu\n",
-                     (unsigned long)o->base, o->size, name_of(o),
+                     (unsigned long)o->base, o->size, object_type_name(o),
                      (unsigned long)slot, cm.what, (unsigned long long)cm.id);
 }
 
@@ -87,10 +80,10 @@ static void reach(uintptr_t v, uintptr_t slot)
     cm.stack[cm.n++] = o.base;
 }
 
-void checkmark_trace(struct tarn_tracer *t, uintptr_t p)
+static void reach_from(uintptr_t v, uintptr_t slot, void *unused)
 {
-    (void)t;
-    reach(p, cm.holder);
+    (void)unused;
+    reach(v, slot);
 }
 
 static void scan(uintptr_t base)
@@ -98,32 +91,8 @@ static void scan(uintptr_t base)
     struct objinfo o;
     bool found = heap_find(base, &o);
     ASSERT(found);
-    struct mspan *s = o.span;
-    struct tarn_type *t = s->type;
     cm.holder = base;
-    if (s->layout == LAYOUT_TRACED) {
-        tarn_tracer tr = {NULL};
-        size_t n = o.size / t->size;
-        for (size_t i = 0; i < n; i++)
-            t->trace((void *)(base + i * t->size), &tr);
-        return;
-    }
-    size_t words = o.size / 8;
-    /* A place may be larger than its object; behind the last whole element of
-     * an array, and behind a single object, nothing is a pointer. */
-    if (s->layout == LAYOUT_PRECISE) {
-        bool array = s->large ? true : heap.slots[s->slot].array;
-        words = array ? words / t->words * t->words : t->words;
-    }
-    for (size_t i = 0; i < words; i++) {
-        if (s->layout == LAYOUT_PRECISE) {
-            size_t j = i % t->words;
-            if (!(t->ptrmap[j / 64] >> (j % 64) & 1))
-                continue;
-        }
-        uintptr_t slot = base + i * 8;
-        reach(__atomic_load_n((const uintptr_t *)slot, __ATOMIC_RELAXED), slot);
-    }
+    object_each_pointer(&o, reach_from, NULL);
 }
 
 static void drain(void)

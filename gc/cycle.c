@@ -277,6 +277,8 @@ static void finish_mark(void)
     atomic_store(&gc.phase, GC_MARKTERM);
     if (options.checkmark)
         checkmark();
+    if (options.stackescape)
+        stackescape();
     for (uint32_t i = 0; i < nprocs; i++) {
         struct p *pp = allp[i];
         ASSERT(gcw_empty(&gcp_of(pp)->gcw) && gcp_of(pp)->wbn == 0);
@@ -348,9 +350,11 @@ static void run_cycle(bool forced)
     stack_set_first(atomic_load(&gc.stack_scan_bytes) - stack_bytes0,
                     atomic_load(&gc.stacks_scanned) - stacks0);
     stacks_trim(let_others);
-    /* What the next cycle will need is worth keeping. */
-    heap_release_free(
-        (size_t)(atomic_load(&gc.goal) - atomic_load(&gc.live) / 2));
+    /* What the next cycle will need is worth keeping. Under clobberfree all is:
+     * memory that was given back reads as zeroes. */
+    if (!options.clobberfree)
+        heap_release_free(
+            (size_t)(atomic_load(&gc.goal) - atomic_load(&gc.live) / 2));
     if (forced)
         atomic_fetch_add(&gc.cycles_forced, 1);
     if (options.gctrace)

@@ -133,9 +133,13 @@ ALWAYS_INLINE struct gcp *gcp_of(struct p *pp)
     return pp->gcdata;
 }
 
-/* What a trace callback is given: where to push, or NULL under checkmark. */
+/* What a trace callback is given: where to push, or, if that is NULL, whom to
+ * tell (object_each_pointer). */
 struct tarn_tracer {
     struct gcwork *w;
+    void (*fn)(uintptr_t v, uintptr_t slot, void *arg);
+    void *arg;
+    uintptr_t base;
 };
 
 /* --- mark.c ---------------------------------------------------------------- */
@@ -196,7 +200,6 @@ void gc_malloc_init(struct mcache *c); /* malloc.c; for each P's */
 
 /* --- checkmark.c -------------------------------------------------------------------- */
 
-void checkmark_trace(struct tarn_tracer *t, uintptr_t p);
 void checkmark(void); /* world stopped, mark complete */
 
 /* Test instrument of debug builds: leaves one part of the mark undone, which
@@ -218,6 +221,21 @@ extern _Atomic uint32_t gc_fault;
 #else
 #define GC_FAULT(name) false
 #endif
+
+/* --- objects.c ----------------------------------------------------------------------- */
+
+/* For messages: its type, or its layout if it has none. */
+const char *object_type_name(const struct objinfo *o);
+/* Calls fn(value, address, arg) for each word of an object that its layout takes
+ * for a pointer, world stopped. What a trace callback reports has the object's
+ * address for its own. */
+void object_each_pointer(const struct objinfo *o,
+                         void (*fn)(uintptr_t v, uintptr_t slot, void *arg),
+                         void *arg);
+
+/* --- stackescape.c --------------------------------------------------------------------- */
+
+void stackescape(void); /* world stopped, mark complete */
 
 /* --- stats.c ------------------------------------------------------------------------- */
 

@@ -245,7 +245,7 @@ NO_SANITIZE void scan_conservative(uintptr_t lo, uintptr_t hi, struct gcwork *w,
 void tarn_trace(tarn_tracer *tracer, const void *pointer)
 {
     if (tracer->w == NULL)
-        checkmark_trace(tracer, (uintptr_t)pointer);
+        tracer->fn((uintptr_t)pointer, tracer->base, tracer->arg);
     else if (heap_markable((uintptr_t)pointer))
         put(tracer->w, (uintptr_t)pointer & ~SLICE_TAG);
 }
@@ -298,7 +298,7 @@ static NOINLINE void scan_by_span(uintptr_t base, struct gcwork *w)
     if (s->layout == LAYOUT_NOSCAN)
         return;
     if (s->layout == LAYOUT_TRACED) {
-        tarn_tracer t = {w};
+        tarn_tracer t = {.w = w};
         struct tarn_type *type = s->type;
         size_t size = s->elemsize;
         size_t n = size / type->size; /* 0: an array of none */

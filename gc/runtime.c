@@ -32,9 +32,18 @@ static size_t reservation(void)
     return want;
 }
 
+static void say_debug_modes(void)
+{
+    static char text[2048];
+    if (options_debug_modes(&options, text, sizeof text) > 0)
+        tarn_eprintf("tarn: debug modes: %s\n", text);
+}
+
 static tarn_status start(const struct tarn_options *o)
 {
     options = *o;
+    options_choose_seed(&options);
+    say_debug_modes();
     if (!heap_init(reservation()))
         return TARN_ENOMEM;
     stackscan_init();

@@ -274,6 +274,10 @@ ALWAYS_INLINE void meta_store(uint8_t *m, uint8_t v)
     __atomic_store_n(m, v, __ATOMIC_RELAXED);
 }
 
+/* What option clobberfree fills freed objects with: no address (bits 47 to 63
+ * differ), no small number, no text. */
+#define FREE_PATTERN UINT64_C(0xdeadbeefdeadbeef)
+
 struct objinfo {
     uintptr_t base;
     size_t size;

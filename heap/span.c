@@ -11,6 +11,7 @@
  */
 #include <emmintrin.h>
 
+#include "base/options.h"
 #include "heap/internal.h"
 
 /* Plain wide accesses race with the byte accesses of others in a way that the
@@ -281,6 +282,21 @@ static struct tally sweep_places(uint8_t *m, uint32_t n, size_t stride,
     return t;
 }
 
+/* Before the sweep, which forgets which places it has freed. Zeroing is the
+ * business of allocation, as for whatever else lies in a free place. */
+static void clobber_dead(struct mspan *s, uint8_t live)
+{
+    for (uint32_t i = 0; i < s->nelems; i++) {
+        uintptr_t p = s->base + i * s->elemsize;
+        uint8_t b = meta_load(heap_meta(p));
+        if ((b & META_COLOR) == 0 || (b & live))
+            continue;
+        for (uint64_t *w = (uint64_t *)p, *end = w + s->elemsize / 8; w < end;
+             w++)
+            *w = FREE_PATTERN;
+    }
+}
+
 void span_sweep(struct mspan *s)
 {
     uint32_t gen = atomic_load_explicit(&heap.sweepgen, memory_order_relaxed);
@@ -293,6 +309,8 @@ void span_sweep(struct mspan *s)
         (uint8_t)atomic_load_explicit(&heap.color, memory_order_relaxed);
     uint8_t *m = heap_meta(s->base);
     size_t stride = s->elemsize / GRANULE;
+    if (unlikely(options.clobberfree))
+        clobber_dead(s, live);
     struct tally t = META_WIDE && stride <= WIDE_MAX_STRIDE
                          ? sweep_words(m, s->nelems * stride, live)
                          : sweep_places(m, s->nelems, stride, live);

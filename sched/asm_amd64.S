@@ -17,6 +17,7 @@
 #define G_THROWSPLIT 34
 #define G_SYSCALLSP 40
 #define G_NATIVE_REGS 192
+#define G_SYSCALLPC 240
 #define M_G0 0
 #define M_CURG 8
 #define M_XSPARE 16
@@ -263,6 +264,8 @@ tarn_native_enter:
         movq    %r13, G_NATIVE_REGS+24(%rdi)
         movq    %r14, G_NATIVE_REGS+32(%rdi)
         movq    %r15, G_NATIVE_REGS+40(%rdi)
+        movq    (%rsp), %rax
+        movq    %rax, G_SYSCALLPC(%rdi)
         leaq    8(%rsp), %rax
         movq    %rax, G_SYSCALLSP(%rdi)
         jmp     native_enter
@@ -288,6 +291,9 @@ FUNC asm_call_on_goroutine
         subq    $8, %rsp                /* seven words lie there: align */
         movq    %rdx, %rdi
         call    *%rsi
+        .globl  call_on_goroutine_return
+        .hidden call_on_goroutine_return
+call_on_goroutine_return:
         addq    $8, %rsp
         movq    %rsp, G_SCHED_SP(%rbx)
         movq    %rsp, G_SYSCALLSP(%rbx)
@@ -360,6 +366,7 @@ __morestack:
         .cfi_startproc
         pushq   %rbp
         .cfi_adjust_cfa_offset 8
+        .cfi_offset rbp, -16
         movq    %rsp, %rbp
         .cfi_def_cfa_register rbp
         pushq   %rax
@@ -493,6 +500,7 @@ __morestack:
         popq    %rax
         popq    %rbp
         .cfi_def_cfa rsp, 8
+        .cfi_restore rbp
         RETURN_TO_PROLOGUE
 ENDFUNC __morestack
 
@@ -513,6 +521,7 @@ FUNC asyncPreempt
         .cfi_def_cfa_register rbp
         pushq   %rax
         pushq   %rbx
+        .cfi_offset rbx, -(RED_ZONE + 40)
         pushq   %rcx
         pushq   %rdx
         pushq   %rsi
@@ -582,6 +591,7 @@ FUNC asyncPreempt
         popq    %rdx
         popq    %rcx
         popq    %rbx
+        .cfi_same_value rbx
         popq    %rax
         popq    %rbp
         .cfi_def_cfa rsp, RED_ZONE + 16

@@ -29,6 +29,7 @@ _Static_assert(offsetof(struct g, asyncSafePoint) == 32, "asm_amd64.S");
 _Static_assert(offsetof(struct g, throwsplit) == 34, "asm_amd64.S");
 _Static_assert(offsetof(struct g, syscallsp) == 40, "asm_amd64.S");
 _Static_assert(offsetof(struct g, native_regs) == 192, "asm_amd64.S");
+_Static_assert(offsetof(struct g, syscallpc) == 240, "asm_amd64.S");
 _Static_assert(offsetof(struct m, g0) == 0, "asm_amd64.S");
 _Static_assert(offsetof(struct m, curg) == 8, "asm_amd64.S");
 _Static_assert(offsetof(struct m, xspare) == 16, "asm_amd64.S");
@@ -151,10 +152,8 @@ void m_init(struct m *mp)
     mp->g0->m = mp;
     static _Atomic uint64_t ids;
     mp->id = atomic_fetch_add(&ids, 1);
-    uint64_t seed = (uint64_t)options.seed;
     mp->rand =
-        (seed ? seed : (uint64_t)nanotime()) * UINT64_C(0x9E3779B97F4A7C15) +
-        mp->id + 1;
+        (uint64_t)options.seed * UINT64_C(0x9E3779B97F4A7C15) + mp->id + 1;
     if (mp->rand == 0)
         mp->rand = 1;
     mp->sigrand = mp->rand;
@@ -304,9 +303,8 @@ static bool procs_init(uint32_t n)
         }
         pp->id = i;
         atomic_store(&pp->status, Pgcstop);
-        uint64_t seed =
-            options.seed ? (uint64_t)options.seed : (uint64_t)nanotime();
-        pp->rand = seed * UINT64_C(0xD1342543DE82EF95) + i * 2 + 1;
+        pp->rand =
+            (uint64_t)options.seed * UINT64_C(0xD1342543DE82EF95) + i * 2 + 1;
         if (pp->rand == 0)
             pp->rand = 1;
         timers_init(&pp->timers);

@@ -178,9 +178,10 @@ struct g {
     void *native_arg;
     uintptr_t native_regs[6] CACHE_ALIGNED; /* rbx rbp r12 r13 r14 r15; its
                                                offset is known to assembly */
-    tarn_fn fn;                             /* entry, for reports */
-    void *entry_arg; /* root until the goroutine has started */
-    void *stackdata; /* stackscan: __morestack_allocate_... blocks */
+    uintptr_t syscallpc; /* tarn_native_enter's return address; so is this */
+    tarn_fn fn;          /* entry, for reports */
+    void *entry_arg;     /* root until the goroutine has started */
+    void *stackdata;     /* stackscan: __morestack_allocate_... blocks */
     char *error_text;
     struct large *large; /* stackscan: the stack is part of a reservation */
     size_t frame_need; /* stackscan: stopped in a prologue, before this frame */

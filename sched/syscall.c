@@ -472,16 +472,18 @@ static void callback_reenter(struct g *gp)
 static NOINLINE void callback_on_stack(struct g *gp, tarn_fn fn, void *arg)
 {
     /* In this frame, so that they move if the stack does. */
-    volatile uintptr_t held[7];
+    volatile uintptr_t held[8];
     for (int i = 0; i < 6; i++)
         held[i] = gp->native_regs[i];
     held[6] = gp->syscallsp;
+    held[7] = gp->syscallpc;
     exitsyscall(gp);
     fn(arg);
     callback_end(gp->m);
     for (int i = 0; i < 6; i++)
         gp->native_regs[i] = held[i];
     gp->syscallsp = held[6];
+    gp->syscallpc = held[7];
     gp->throwsplit = true;
     set_stackguard(gp, STACK_PREEMPT);
     callback_reenter(gp);

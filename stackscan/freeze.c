@@ -20,6 +20,7 @@
 #include "base/options.h"
 #include "base/sysmem.h"
 #include "sched/chan.h"
+#include "stackscan/framemap.h"
 #include "stackscan/stackmem.h"
 
 /* What is worth an image: more would save little. */
@@ -137,7 +138,8 @@ static void thaw(struct g *gp)
     uintptr_t sp = gp->stack.hi - used;
     intptr_t delta = (intptr_t)(gp->stack.hi - old.hi);
     memcpy((void *)sp, (const void *)image.lo, used);
-    adjust_words(sp, gp->stack.hi, old.lo, old.hi, delta);
+    adjust_frames(gp, sp, gp->stack.hi, old.lo, old.hi, delta,
+                  image.hi - old.hi);
     gp->sched_sp = old.hi - used;
     alloca_adjust(gp, old.lo, old.hi, delta);
     /* A select's: those that did not fire are still in their queues, where

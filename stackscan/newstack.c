@@ -2,6 +2,7 @@
  * preemption, growth by copying, overflow. And which code has such prologues. */
 #include "base/options.h"
 #include "base/sysmem.h"
+#include "stackscan/framemap.h"
 #include "stackscan/stackmem.h"
 
 size_t stack_guard = STACK_GUARD;
@@ -93,7 +94,7 @@ bool copystack(struct g *gp, size_t newsize)
     if (options.checkmark)
         memset((void *)new.lo, 0, newsize - used);
     stack_poison_guard(gp);
-    adjust_words(sp, new.hi, old.lo, old.hi, delta);
+    adjust_frames(gp, sp, new.hi, old.lo, old.hi, delta, 0);
     alloca_adjust(gp, old.lo, old.hi, delta);
     adjust_records(gp, old.lo, old.hi, delta);
     __atomic_store_n(&gp->sched_sp, sp, __ATOMIC_RELAXED);

@@ -92,6 +92,7 @@ static uintptr_t pop(struct free_stack **head)
     if (f == NULL)
         return 0;
     *head = f->next;
+    f->next = NULL; /* it lies in what is scanned of the new stack */
     return f->lo;
 }
 

@@ -22,7 +22,8 @@
  *     whose operands it holds; with every register of the G in [sched_sp, hi),
  *     and never where the G was stopped asynchronously or is in a native call.
  *  2. After a move no word in [sched_sp, hi), in an alloca block of the G or in
- *     its wait records has a value in [old.lo, old.hi).
+ *     its wait records has a value in [old.lo, old.hi), but for words that a
+ *     frame map (framemap.h) calls no address of the stack.
  *  3. hi is a multiple of STACK_MIN, and so is the distance of every move:
  *     realigned frames stay aligned, and a move changes no value of less than 17
  *     bits.

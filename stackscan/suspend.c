@@ -1,5 +1,6 @@
 /* stackscan/suspend.c - holding a goroutine still, and what of it to scan. */
 #include "base/vm.h"
+#include "stackscan/framemap.h"
 #include "stackscan/stackscan.h"
 
 /* Signals to one goroutine come at least this far apart, which doubles: where
@@ -122,7 +123,7 @@ void scanstack(struct g *gp,
     ASSERT(sp >= gp->stack.lo && sp <= gp->stack.hi);
     if (!(gp->resume & RESUME_THAW))
         alloca_prune(gp, sp);
-    range(sp, gp->stack.hi, arg);
+    scanstack_frames(gp, sp, gp->stack.hi, range, arg);
     if (gp->xregs != NULL)
         range((uintptr_t)gp->xregs, (uintptr_t)gp->xregs + xregs_size, arg);
     alloca_each(gp, range, arg);

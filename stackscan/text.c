@@ -19,8 +19,7 @@
  * headers and notes are others. It may read those: the module that it asks about
  * is the one that it has interrupted. The program itself is never unloaded.
  *
- * A table is freed when no handler can be reading it: readers of each of two
- * epochs are counted, writers change the epoch twice and wait for both.
+ * A table is freed when no handler can be reading it (epoch.h).
  *
  * Locks: text_lock (leaf), for writers.
  */
@@ -33,7 +32,9 @@
 
 #include "base/sysmem.h"
 #include "base/vm.h"
+#include "stackscan/epoch.h"
 #include "stackscan/stackscan.h"
+#include "stackscan/unwind.h"
 #include "tarn/preempt.h"
 
 struct range {
@@ -46,11 +47,9 @@ struct ranges {
 };
 
 struct module {
-    uintptr_t lo, hi;  /* of its executable segments */
-    uintptr_t eh_hdr;  /* .eh_frame_hdr, 0: none */
-    uintptr_t eh_base; /* of the read-only segment that holds the tables */
-    uintptr_t eh_end;
-    uint64_t print; /* see fingerprint; 0: of the program, which stays */
+    uintptr_t lo, hi;   /* of its executable segments */
+    struct eh_table eh; /* hdr 0: none */
+    uint64_t print;     /* see fingerprint; 0: of the program, which stays */
     struct ranges *managed; /* by notes; NULL: none */
 };
 
@@ -64,32 +63,7 @@ static struct ranges *_Atomic registered;
 static struct modules *_Atomic modules;
 static struct mutex text_lock = MUTEX_INIT(LEAF);
 
-/* --- readers and writers --------------------------------------------------------- */
-
-static _Atomic uint32_t epoch, readers[2];
-
-static uint32_t read_begin(void)
-{
-    uint32_t e = atomic_load(&epoch) & 1;
-    atomic_fetch_add(&readers[e], 1);
-    return e;
-}
-
-static void read_end(uint32_t e)
-{
-    atomic_fetch_sub(&readers[e], 1);
-}
-
-/* Until nobody reads what was published before. text_lock held. Twice: a reader
- * may have read the epoch long before it counts itself. */
-static void wait_for_readers(void)
-{
-    for (int i = 0; i < 2; i++) {
-        uint32_t e = atomic_fetch_add(&epoch, 1) & 1;
-        while (atomic_load(&readers[e]) != 0)
-            osyield();
-    }
-}
+static struct epoch epoch;
 
 static bool in_ranges(const struct ranges *rs, uintptr_t pc)
 {
@@ -108,13 +82,11 @@ static bool in_ranges(const struct ranges *rs, uintptr_t pc)
     return false;
 }
 
-/* --- .eh_frame_hdr ----------------------------------------------------------------- */
+/* --- the question ---------------------------------------------------------------- */
 
-/* How values are encoded; these are what linkers write. */
-#define DW_UDATA4 0x03
-#define DW_SDATA4 0x0b
-#define DW_PCREL 0x10
-#define DW_DATAREL 0x30
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+#pragma weak _dl_find_object
+#endif
 
 static uint32_t get32(uintptr_t p)
 {
@@ -122,90 +94,6 @@ static uint32_t get32(uintptr_t p)
     memcpy(&v, (const void *)p, sizeof v);
     return v;
 }
-
-/* The augmentation of the FDE's CIE says how it gives its bounds. "zR", "zPLR" and
- * the like with 4 or 8 bytes relative to where they stand. 0: something else. */
-static size_t fde_width(const struct module *m, uintptr_t cie)
-{
-    if (cie < m->eh_base || cie + 16 > m->eh_end || get32(cie + 4) != 0)
-        return 0;
-    const uint8_t *p = (const uint8_t *)cie + 9; /* length, id, version */
-    const char *aug = (const char *)p;
-    if (aug[0] != 'z')
-        return 0;
-    p += strlen(aug) + 1;
-    for (int i = 0; i < 3;
-         i++) { /* alignments, return column (version 1 too) */
-        while (*p++ & 0x80)
-            ;
-    }
-    while (*p++ & 0x80) /* length of the augmentation's data */
-        ;
-    for (const char *a = aug + 1; *a != '\0'; a++) {
-        switch (*a) {
-        case 'R':
-            return *p == (DW_PCREL | DW_SDATA4) ? 4 : *p == DW_PCREL ? 8 : 0;
-        case 'L':
-            p++;
-            break;
-        case 'P': {
-            uint8_t how = *p++ & 0x0f;
-            p += how == DW_SDATA4 || how == DW_UDATA4 ? 4 : 8;
-            break;
-        }
-        case 'S':
-        case 'B':
-            break;
-        default:
-            return 0;
-        }
-    }
-    return 0;
-}
-
-/* Start of the function that holds pc, by the table of m; 0: there is none. */
-static uintptr_t function_start(const struct module *m, uintptr_t pc)
-{
-    uintptr_t h = m->eh_hdr;
-    if (h == 0)
-        return 0;
-    const uint8_t *enc = (const uint8_t *)h;
-    if (enc[0] != 1 || enc[1] != (DW_PCREL | DW_SDATA4) ||
-        enc[2] != DW_UDATA4 || enc[3] != (DW_DATAREL | DW_SDATA4))
-        return 0;
-    size_t n = get32(h + 8);
-    uintptr_t table = h + 12;
-    if (n == 0 || table + n * 8 > m->eh_end)
-        return 0;
-    /* The last entry that starts at or before pc. */
-    size_t lo = 0, hi = n;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (h + (uintptr_t)(int32_t)get32(table + mid * 8) <= pc)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    if (lo == 0)
-        return 0;
-    uintptr_t entry = table + (lo - 1) * 8;
-    uintptr_t start = h + (uintptr_t)(int32_t)get32(entry);
-    uintptr_t fde = h + (uintptr_t)(int32_t)get32(entry + 4);
-    if (fde < m->eh_base || fde + 24 > m->eh_end || get32(fde) == UINT32_MAX)
-        return 0;
-    size_t width = fde_width(m, fde + 4 - get32(fde + 4));
-    uint64_t length = 0;
-    if (width == 0)
-        return 0;
-    memcpy(&length, (const void *)(fde + 8 + width), width);
-    return pc - start < length ? start : 0;
-}
-
-/* --- the question ---------------------------------------------------------------- */
-
-#ifdef DLFO_STRUCT_HAS_EH_DBASE
-#pragma weak _dl_find_object
-#endif
 
 static uint64_t mix(uint64_t h, uintptr_t p, size_t n)
 {
@@ -251,7 +139,7 @@ static bool still_there(const struct module *m, uintptr_t pc)
     struct dl_find_object o;
     if (_dl_find_object != NULL) {
         if (_dl_find_object((void *)pc, &o) != 0 ||
-            (uintptr_t)o.dlfo_eh_frame != m->eh_hdr)
+            (uintptr_t)o.dlfo_eh_frame != m->eh.hdr)
             return false;
         return m->print == 0 ||
                (m->print != 1 &&
@@ -262,7 +150,7 @@ static bool still_there(const struct module *m, uintptr_t pc)
     return true;
 }
 
-static enum text_kind kind_in(const struct modules *ms, uintptr_t pc)
+static const struct module *module_at(const struct modules *ms, uintptr_t pc)
 {
     size_t lo = 0, hi = ms ? ms->n : 0;
     while (lo < hi) {
@@ -271,31 +159,44 @@ static enum text_kind kind_in(const struct modules *ms, uintptr_t pc)
             hi = mid;
         else if (pc >= ms->m[mid].hi)
             lo = mid + 1;
-        else {
-            const struct module *m = &ms->m[mid];
-            if (!still_there(m, pc))
-                return TEXT_UNKNOWN;
-            if (in_ranges(m->managed, pc))
-                return TEXT_MANAGED;
-            uintptr_t start = function_start(m, pc);
-            /* Ours is for the linker to look at. */
-            if (start == 0 || start == (uintptr_t)linkcheck_probe ||
-                !has_split_prologue((const void *)start))
-                return TEXT_UNMANAGED;
-            return TEXT_MANAGED;
-        }
+        else
+            return still_there(&ms->m[mid], pc) ? &ms->m[mid] : NULL;
     }
-    return TEXT_UNKNOWN;
+    return NULL;
+}
+
+static enum text_kind kind_in(const struct modules *ms, uintptr_t pc)
+{
+    const struct module *m = module_at(ms, pc);
+    struct cfi cfi;
+    if (m == NULL)
+        return TEXT_UNKNOWN;
+    if (in_ranges(m->managed, pc))
+        return TEXT_MANAGED;
+    /* Ours is for the linker to look at. */
+    if (!eh_find(&m->eh, pc, &cfi) || cfi.start == (uintptr_t)linkcheck_probe ||
+        !has_split_prologue((const void *)cfi.start))
+        return TEXT_UNMANAGED;
+    return TEXT_MANAGED;
 }
 
 enum text_kind text_kind(uintptr_t pc)
 {
-    uint32_t e = read_begin();
+    uint32_t e = read_begin(&epoch);
     enum text_kind kind = in_ranges(atomic_load(&registered), pc)
                               ? TEXT_MANAGED
                               : kind_in(atomic_load(&modules), pc);
-    read_end(e);
+    read_end(&epoch, e);
     return kind;
+}
+
+bool text_cfi(uintptr_t pc, struct cfi *out)
+{
+    uint32_t e = read_begin(&epoch);
+    const struct module *m = module_at(atomic_load(&modules), pc);
+    bool found = m != NULL && eh_find(&m->eh, pc, out);
+    read_end(&epoch, e);
+    return found;
 }
 
 /* --- modules ----------------------------------------------------------------------- */
@@ -389,19 +290,19 @@ static int collect_module(struct dl_phdr_info *info, size_t size, void *vc)
             m.lo = lo < m.lo ? lo : m.lo;
             m.hi = lo + ph->p_memsz > m.hi ? lo + ph->p_memsz : m.hi;
         } else if (ph->p_type == PT_GNU_EH_FRAME) {
-            m.eh_hdr = lo;
+            m.eh.hdr = lo;
         }
     }
-    for (int i = 0; i < info->dlpi_phnum && m.eh_hdr != 0; i++) {
+    for (int i = 0; i < info->dlpi_phnum && m.eh.hdr != 0; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
         uintptr_t lo = info->dlpi_addr + ph->p_vaddr;
-        if (ph->p_type == PT_LOAD && m.eh_hdr - lo < ph->p_memsz) {
-            m.eh_base = lo;
-            m.eh_end = lo + ph->p_memsz;
+        if (ph->p_type == PT_LOAD && m.eh.hdr - lo < ph->p_memsz) {
+            m.eh.base = lo;
+            m.eh.end = lo + ph->p_memsz;
         }
     }
-    if (m.eh_end == 0)
-        m.eh_hdr = 0;
+    if (m.eh.end == 0)
+        m.eh.hdr = 0;
     if (m.lo >= m.hi)
         return 0;
     if (!program)
@@ -457,7 +358,7 @@ void text_refresh(void)
     } else {
         lock(&text_lock);
         struct modules *old = atomic_exchange(&modules, c.ms);
-        wait_for_readers();
+        wait_for_readers(&epoch);
         unlock(&text_lock);
         free_modules(old);
     }
@@ -482,7 +383,7 @@ static size_t first_above(const struct ranges *rs, uintptr_t lo)
 static void publish(struct ranges *fresh)
 {
     struct ranges *old = atomic_exchange(&registered, fresh);
-    wait_for_readers();
+    wait_for_readers(&epoch);
     sys_free(old);
 }
 

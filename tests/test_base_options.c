@@ -449,6 +449,64 @@ static void test_help_in_small_buffers(void)
     }
 }
 
+/* --- debug modes --------------------------------------------------------- */
+
+static void modes_are(const char *text, const char *want)
+{
+    struct tarn_options o = parse(text);
+    char got[2048];
+    size_t n = options_debug_modes(&o, got, sizeof got);
+    if (strcmp(got, want) != 0)
+        fprintf(stderr, "\"%s\": modes are\n  %s\nnot\n  %s\n", text, got,
+                want);
+    CHECK_EQ(strcmp(got, want), 0);
+    CHECK_EQ(n, strlen(want));
+    /* As snprintf. */
+    CHECK_EQ(options_debug_modes(&o, NULL, 0), n);
+    char part[64];
+    memset(part, '#', sizeof part);
+    CHECK_EQ(options_debug_modes(&o, part, 17), n);
+    CHECK_EQ(strncmp(part, want, 16), 0);
+    CHECK(part[16] == '\0' || n < 16);
+    CHECK_EQ(part[17], '#');
+}
+
+static void test_debug_modes(void)
+{
+    modes_are("", "");
+    modes_are("seed=5,gctrace=1,maxprocs=16,stackmove=0,gcstress=0", "");
+    modes_are("stackmove=1,seed=123",
+              "stackmove=1 (every prologue that checks moves the stack), "
+              "seed=123");
+    modes_are(
+        "stackmove=1,delays=20,gcstress=64",
+        "gcstress=64 (allocations between two collections), stackmove=1 "
+        "(every prologue that checks moves the stack), delays=20 (longest "
+        "random delay in us; debug builds only), seed=0");
+    /* Each of the table is told, with its text. */
+#define X_MODE(name, text)                                                     \
+    {                                                                          \
+        struct tarn_options o = fresh();                                       \
+        char got[2048];                                                        \
+        o.name = !o.name;                                                      \
+        o.seed = 77;                                                           \
+        CHECK_GT(options_debug_modes(&o, got, sizeof got), 0);                 \
+        CHECK_EQ(strncmp(got, #name "=", sizeof #name), 0);                    \
+        CHECK_STR(got, " (" text "), seed=77");                                \
+    }
+    DEBUG_MODES_TABLE(X_MODE)
+}
+
+static void test_choose_seed(void)
+{
+    struct tarn_options o = parse("seed=9");
+    options_choose_seed(&o);
+    CHECK_EQ(o.seed, 9);
+    o = fresh();
+    options_choose_seed(&o);
+    CHECK_GT(o.seed, 0);
+}
+
 int main(int argc, char **argv)
 {
     harness_init(argc, argv);
@@ -470,5 +528,7 @@ int main(int argc, char **argv)
     RUN(test_env_empty);
     RUN(test_help);
     RUN(test_help_in_small_buffers);
+    RUN(test_debug_modes);
+    RUN(test_choose_seed);
     return harness_done();
 }

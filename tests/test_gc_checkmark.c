@@ -397,7 +397,7 @@ static void test_quiet(void)
     int st = harness_child(quiet_child, NULL, out, sizeof out);
     CHECK(WIFEXITED(st));
     CHECK_EQ(WEXITSTATUS(st), 0);
-    CHECK(strstr(out, "checkmark") == NULL);
+    CHECK(strstr(out, "checkmark:") == NULL);
 }
 
 int main(int argc, char **argv)

@@ -576,5 +576,7 @@ int main(int argc, char **argv)
     gc_run(body, 1, "");
     gc_run(body, 4, "checkmark=1");
     gc_run(body, 4, "gcstress=200");
+    gc_run(body, 1, "clobberfree=1");
+    gc_run(body, 4, "clobberfree=1,checkmark=1,gcstress=200");
     return harness_done();
 }

@@ -37,6 +37,8 @@
     X(gctrace, BOOL, 0, 0, 1, "a line on stderr for each collection")          \
     X(checkmark, BOOL, 0, 0, 1,                                                \
       "re-mark with the world stopped after each mark; throw on a miss")       \
+    X(clobberfree, BOOL, 0, 0, 1,                                              \
+      "fill freed objects with 0xdeadbeefdeadbeef")                            \
     X(gcstress, COUNT, 0, 0, INT64_MAX,                                        \
       "start a collection every N allocations; 0 = never")                     \
     X(stackmove, BOOL, 0, 0, 1,                                                \
@@ -47,6 +49,8 @@
       "freeze or shrink every copying stack that a scan finds movable")        \
     X(preemptat, COUNT, 0, 0, 1000000,                                         \
       "preempt at one of N prologues, by the seed; 1 = at each; 0 = never")    \
+    X(stackescape, BOOL, 0, 0, 1,                                              \
+      "look for pointers into copying stacks after each mark; throw on one")   \
     X(droppreempt, COUNT, 0, 0, 100,                                           \
       "percent of preemption requests to lose on purpose")                     \
     X(delays, COUNT, 0, 0, 100000,                                             \

@@ -156,8 +156,8 @@ static void sc_run_mode(const struct stack_mode *mode)
     CHECK_EQ(WEXITSTATUS(status), 0);
 }
 
-static int stack_case_main(int argc, char **argv, struct stack_case *cases,
-                           size_t n)
+__attribute__((unused)) static int
+stack_case_main(int argc, char **argv, struct stack_case *cases, size_t n)
 {
     static const struct stack_mode modes[] = {
         {"as it is", 0, 0, 0},
