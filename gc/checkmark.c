@@ -9,9 +9,7 @@
 
 #define MAX_REPORTS 20
 
-#if TARN_CHECKS >= 2
 _Atomic uint32_t gc_fault;
-#endif
 
 static struct {
     uintptr_t *stack;
@@ -36,6 +34,8 @@ static void report(const struct objinfo *o, uintptr_t slot)
 {
     if (cm.missed++ >= MAX_REPORTS)
         return;
+    if (cm.in_stack)
+        trace_blame(cm.id);
     struct objinfo h;
     if (cm.holder != 0 && heap_find(cm.holder, &h))
         tarn_eprintf("checkmark: missed object %#lx (%zu bytes, type %s), "

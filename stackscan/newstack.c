@@ -83,12 +83,15 @@ bool copystack(struct g *gp, size_t newsize)
     if (lo == 0)
         return false;
     struct stack new = {lo, lo + newsize};
+    trace_event(TRACE_STACK, gp, old.hi - old.lo, newsize);
     intptr_t delta = (intptr_t)(new.hi - old.hi);
     uintptr_t sp = new.hi - used;
     memcpy((void *)sp, (const void *)gp->sched_sp, used);
     if (options.checkmark)
         memset((void *)new.lo, 0, newsize - used);
     adjust_words(sp, new.hi, old.lo, old.hi, delta);
+    if (SCAN_FAULT(MOVE))
+        stack_fault_moved(old.hi - used, sp);
     alloca_adjust(gp, old.lo, old.hi, delta);
     for (struct sudog *s = gp->waiting; s != NULL; s = s->waitlink)
         if ((uintptr_t)s->elem - old.lo < old.hi - old.lo)
