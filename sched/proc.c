@@ -809,7 +809,8 @@ __attribute__((noreturn)) ALWAYS_INLINE void goschedImpl(struct g *gp,
     bool wake = false;
     if (unlikely(getg()->m->locks != 0))
         blocked_with_m(gp, "yields");
-    trace_event(preempted ? TRACE_PREEMPT : TRACE_YIELD, gp, 0, 0);
+    if (preempted) /* a yield shows in who runs next, and must be cheap */
+        trace_event(TRACE_PREEMPT, gp, 0, 0);
     casgstatus(gp, Grunning, Grunnable);
     dropg();
     if (preempted && atomic_load(&sched.gcwaiting)) {

@@ -17,7 +17,6 @@
     X(EXECUTE, "runs", "m", "inherits slice")                                  \
     X(PARK, "parks", "reason", NULL)                                           \
     X(READY, "is made ready", "by g", NULL)                                    \
-    X(YIELD, "yields", NULL, NULL)                                             \
     X(PREEMPT, "is preempted", NULL, NULL)                                     \
     X(ASYNC, "is interrupted", "pc", NULL)                                     \
     X(STOP, "stops for a scan", NULL, NULL)                                    \
