@@ -290,6 +290,7 @@ void worker_main(void *index)
     while (!atomic_load_explicit(&stress_stop, memory_order_relaxed)) {
         uint32_t what = enabled[stress_below(&rng, n)];
         behaviours[what](&rng);
+        tarn_yield();
         atomic_fetch_add_explicit(&report->done[what], 1,
                                   memory_order_relaxed);
     }

@@ -188,8 +188,10 @@ static void list_check(void)
 
 void behave_graph(uint64_t *rng)
 {
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
         list_move(stress_below(rng, LIST), stress_below(rng, 4) == 0);
+        tarn_yield();
+    }
     for (int i = 0; i < 8; i++)
         move_piece(rng);
 }

@@ -167,7 +167,7 @@ static void step_garbage(void)
             stress_fail("new object", "it is not zero", 0, p);
         p[0] = p[1] = ~UINT64_C(0);
     }
-    tarn_poll();
+    tarn_yield();
 }
 
 static void step_sleep(void)

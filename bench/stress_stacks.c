@@ -179,6 +179,8 @@ void behave_spin(uint64_t *rng)
     uint64_t first = churn(x, n), second = churn(x, n);
     if (permit)
         spin_end();
+    else
+        tarn_yield();
     if (first != second)
         stress_fail("loop without calls", "it computes something else now", n,
                     NULL);
