@@ -70,7 +70,8 @@ void behave_argument(uint64_t *rng)
         behave_callee(rng);
         return;
     }
-    hold_in(hold_argument(rng, &name), name);
+    hold_fn fn = hold_argument(rng, &name);
+    hold_in(fn, name);
     spin_end();
 }
 
@@ -82,7 +83,8 @@ static void hold_spinning(uint64_t *rng,
         behave_yield(rng);
         return;
     }
-    hold_in(pick(rng, &name), name);
+    hold_fn fn = pick(rng, &name);
+    hold_in(fn, name);
     spin_end();
 }
 

@@ -147,8 +147,16 @@ static void list_init(void)
     }
 }
 
+static void store(struct link **slot, struct link *value, bool bulk)
+{
+    if (bulk)
+        tarn_copy(slot, &value, sizeof value);
+    else
+        tarn_store(slot, value);
+}
+
 /* The n-th comes to the front; or is replaced by a new one there. */
-NI static void list_move(uint32_t n, bool renew)
+NI static void list_move(uint32_t n, bool renew, bool bulk)
 {
     tarn_mutex_lock(&list_lock);
     struct link *before = list;
@@ -159,13 +167,11 @@ NI static void list_move(uint32_t n, bool renew)
     struct link *l = before->next;
     if (l != NULL) {
         check_link(l, "in the list");
-        tarn_store(&before->next, l->next);
-        if (renew) {
-            struct link *fresh = new_link(l->id);
-            l = fresh;
-        }
-        tarn_store(&l->next, list->next);
-        tarn_store(&list->next, l);
+        store(&before->next, l->next, bulk);
+        if (renew)
+            l = new_link(l->id);
+        store(&l->next, list->next, bulk);
+        store(&list->next, l, bulk);
     }
     tarn_mutex_unlock(&list_lock);
 }
@@ -189,7 +195,8 @@ static void list_check(void)
 void behave_graph(uint64_t *rng)
 {
     for (int i = 0; i < 4; i++) {
-        list_move(stress_below(rng, LIST), stress_below(rng, 4) == 0);
+        list_move(stress_below(rng, LIST), stress_below(rng, 4) == 0,
+                  stress_below(rng, 3) == 0);
         tarn_yield();
     }
     for (int i = 0; i < 8; i++)
