@@ -9,9 +9,9 @@
  *   stress_hold.c    assembly that holds a reference in one register only
  *   stress_native.c  the same across native calls; threads that attach
  *   stress_behave.c  what goroutines do; stress_stacks.c with their stacks,
- *   stress_graph.c   with what all of them share
+ *   stress_graph.c   with what all of them share, stress_roots.c with roots
  *
- * shape, hold, behave, stacks and graph are compiled for copying stacks and may be
+ * shape, hold, behave, stacks, graph and roots are compiled for copying stacks and may be
  * stopped at any instruction.
  *
  * How a lost object shows: its memory is free (tarn_object_base), or is something
@@ -32,7 +32,7 @@
 
 /* X(name, "what") */
 #define BEHAVIOURS(X)                                                          \
-    X(recurse, "recursion; each frame holds a structure and writes to others")  \
+    X(recurse, "recursion; each frame holds a structure and writes to others") \
     X(locals, "pointers to locals passed down and written through")            \
     X(grow, "fresh stacks that grow, with registers that point into them")     \
     X(yield, "a local holds the only reference over yields, sleeps, calls")    \
@@ -50,6 +50,8 @@
     X(block, "channels, select, mutexes, semaphores pass structures on")       \
     X(spin, "loops without calls compute checksums")                           \
     X(spawn, "goroutines whose argument is the only reference")                \
+    X(roots, "globals and added root ranges do")                               \
+    X(timer, "timers do")                                                      \
     X(graph, "a shared board and a shared list, changed all the time")
 enum behaviour {
 #define BEHAVIOUR_ENUM_(name, what) DO_##name,
@@ -97,12 +99,16 @@ int breakage_by_name(const char *name); /* -1: none such */
 const char *breakage_name(int b);
 void breakages_list(void);
 void breakage_apply(int b);
+/* How the main goroutine brings a round to an untimely end. */
+enum stress_end { END_NORMAL, END_CRASH, END_KILL, END_HANG };
+extern uint32_t stress_end;
 
 /* --- stress_parent.c ---------------------------------------------------------- */
 
 struct stress_run {
     uint64_t seed;
     double seconds, round;
+    double patience; /* after the end of a round, until it counts as hanging */
     int64_t rounds, procs, goroutines; /* 0: by time; random */
     uint32_t behaviours, modes;
     bool random_modes;
@@ -119,8 +125,8 @@ void stress_child(void) __attribute__((noreturn));
  * p pointed to. */
 void stress_fail(const char *what, const char *why, uint64_t id, const void *p)
     __attribute__((noreturn, cold));
-/* Loops without calls can be stopped; stacks are copied. */
-extern bool stress_async, stress_copying;
+/* Loops without calls can be stopped; prologues ask; stacks are copied. */
+extern bool stress_async, stress_checked, stress_copying;
 
 /* --- stress_shape.c ----------------------------------------------------------- */
 

@@ -66,7 +66,7 @@ void behave_callee(uint64_t *rng)
 void behave_argument(uint64_t *rng)
 {
     const char *name;
-    if (!spin_begin()) {
+    if (!stress_checked || !spin_begin()) {
         behave_callee(rng);
         return;
     }
@@ -293,8 +293,7 @@ void worker_main(void *index)
         uint32_t what = enabled[stress_below(&rng, n)];
         behaviours[what](&rng);
         tarn_yield();
-        atomic_fetch_add_explicit(&report->done[what], 1,
-                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(&report->done[what], 1, memory_order_relaxed);
     }
     tarn_waitgroup_done(&stress_workers);
 }

@@ -13,7 +13,7 @@
 
 struct stress_plan plan;
 struct stress_report *report;
-bool stress_async, stress_copying;
+bool stress_async, stress_checked, stress_copying;
 
 /* --- failures ------------------------------------------------------------------ */
 
@@ -53,7 +53,10 @@ static void on_signal(int sig, siginfo_t *info, void *context)
                  info->si_addr,
                  (unsigned long long)uc->uc_mcontext.gregs[REG_RSP],
                  (unsigned long long)(gp != NULL ? gp->goid : 0));
-    dprintf(STDERR_FILENO, PROGRAM ": %s\n", report->failure);
+    static char line[600];
+    int n = snprintf(line, sizeof line, PROGRAM ": %s\n", report->failure);
+    if (write(STDERR_FILENO, line, (size_t)n) < 0)
+        n = 0; /* there is nobody to tell */
     trace_print();
     if (sig == SIGQUIT)
         goroutine_report();
@@ -112,6 +115,18 @@ static void last_checks(void)
 }
 
 static int64_t deadline;
+uint32_t stress_end;
+
+static void untimely_end(void)
+{
+    volatile uintptr_t address = 8; /* a compiler would see a constant */
+    if (stress_end == END_CRASH)
+        *(volatile int *)address = 1;
+    if (stress_end == END_KILL)
+        raise(SIGKILL);
+    if (stress_end == END_HANG)
+        tarn_waitgroup_wait(&stress_workers);
+}
 
 static void round_main(void *unused)
 {
@@ -126,6 +141,7 @@ static void round_main(void *unused)
             stress_fail("tarn_go", tarn_last_error(), (uint64_t)i, NULL);
     while (tarn_now() < deadline)
         tarn_sleep(2000000);
+    untimely_end();
     atomic_store(&stress_stop, true);
     tarn_waitgroup_wait(&stress_workers);
     atomic_store(&collector_stop, true);
@@ -146,6 +162,7 @@ void stress_child(void)
         fprintf(stderr, PROGRAM ": %s\n", tarn_last_error());
         exit(1);
     }
+    stress_checked = !TARN_FIBERS;
     stress_copying = !TARN_FIBERS && o.stacks != TARN_STACKS_FIXED;
     stress_async = !TARN_FIBERS && o.asyncpreempt != 0;
     breakage_apply(plan.breakage);

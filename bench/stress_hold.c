@@ -187,11 +187,8 @@ double stress_passd7(double a, double b, double c, double d, double e, double f,
                      double g, double h);
 /* clang-format on */
 
-NI void *stress_pass0(void *a)
-{
-    PASS_BODY(a)
-}
-NI void *stress_pass2(void *a, void *b, void *c)
+NI void *stress_pass0(void *a){PASS_BODY(a)} NI
+    void *stress_pass2(void *a, void *b, void *c)
 {
     (void)a, (void)b;
     PASS_BODY(c)
@@ -201,12 +198,9 @@ NI void *stress_pass5(void *a, void *b, void *c, void *d, void *e, void *f)
     (void)a, (void)b, (void)c, (void)d, (void)e;
     PASS_BODY(f)
 }
-NI double stress_passd0(double a)
-{
-    PASS_BODY(a)
-}
-NI double stress_passd7(double a, double b, double c, double d, double e,
-                        double f, double g, double h)
+NI double stress_passd0(double a){PASS_BODY(a)} NI
+    double stress_passd7(double a, double b, double c, double d, double e,
+                         double f, double g, double h)
 {
     (void)a, (void)b, (void)c, (void)d, (void)e, (void)f, (void)g;
     PASS_BODY(h)
@@ -345,8 +339,7 @@ hold_fn hold_red_zone(uint64_t *rng, const char **name)
 
 hold_fn hold_argument(uint64_t *rng, const char **name)
 {
-    static const struct hold holds[] = {HOLD_(arg_rdi) HOLD_(arg_rdx)
-                                            HOLD_(arg_r9) HOLD_(arg_xmm0)
-                                                HOLD_(arg_xmm7)};
+    static const struct hold holds[] = {HOLD_(arg_rdi) HOLD_(arg_rdx) HOLD_(
+        arg_r9) HOLD_(arg_xmm0) HOLD_(arg_xmm7)};
     return pick(holds, sizeof holds / sizeof holds[0], rng, name);
 }

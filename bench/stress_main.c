@@ -12,24 +12,30 @@
 static const char usage[] =
     "usage: tarn-stress [OPTION...]\n"
     "Goroutines that hold the only references to structures of known shape\n"
-    "wherever a collector has to look, block, spin, move their stacks, call native\n"
+    "wherever a collector has to look, block, spin, move their stacks, call "
+    "native\n"
     "code, and check all the time that nothing was lost. In rounds: each is a\n"
     "process of its own with other modes.\n"
     "\n"
     "  --seconds S      how long altogether (default 10)\n"
     "  --round S        how long a round (default 2)\n"
     "  --rounds N       at most so many (default: as time allows)\n"
-    "  --seed N         of all choices (default: from the clock; it is printed)\n"
+    "  --seed N         of all choices (default: from the clock; it is "
+    "printed)\n"
     "  --procs N        Ps (default: other ones in each round, 1 to 8)\n"
     "  --goroutines N   workers, besides those that they start (default 24)\n"
-    "  --modes LIST     modes that are on, or all, none, random (default random:\n"
+    "  --modes LIST     modes that are on, or all, none, random (default "
+    "random:\n"
     "                   others in each round)\n"
     "  --only LIST      behaviours (default all)\n"
+    "  --patience S     a round that takes so much longer hangs (default 120)\n"
     "  --json FILE      a line of JSON for each round\n"
     "  --help\n"
     "\n"
-    "Progress is shown on a terminal. A failure ends the run: the last events of\n"
-    "each P, the history of the goroutine at fault, seed, modes, and the command\n"
+    "Progress is shown on a terminal. A failure ends the run: the last events "
+    "of\n"
+    "each P, the history of the goroutine at fault, seed, modes, and the "
+    "command\n"
     "that repeats the round.\n"
     "\n"
     "Exit status: 0; 1 if a round failed; 2 for bad options.\n"
@@ -73,6 +79,8 @@ static void read_option(struct stress_run *r, const char *name,
         r->seconds = read_seconds(name, value);
     } else if (strcmp(name, "--round") == 0) {
         r->round = read_seconds(name, value);
+    } else if (strcmp(name, "--patience") == 0) {
+        r->patience = read_seconds(name, value);
     } else if (strcmp(name, "--rounds") == 0) {
         r->rounds = read_count(name, value, 1, 1000000000);
     } else if (strcmp(name, "--seed") == 0) {
@@ -109,7 +117,8 @@ int main(int argc, char **argv)
     clock_gettime(CLOCK_REALTIME, &t);
     struct stress_run r = {
         .seconds = 10,
-        .round = 0,
+        /* With everything switched on, under a sanitizer, on a busy machine. */
+        .patience = 120,
         .seed = stress_mix((uint64_t)t.tv_sec, (uint64_t)t.tv_nsec) >> 16,
         .goroutines = 24,
         .behaviours = (UINT32_C(1) << DO_COUNT) - 1,
@@ -128,8 +137,8 @@ int main(int argc, char **argv)
             return 0;
         }
         const char *equals = strchr(argv[i], '=');
-        int len = equals == NULL ? (int)strlen(argv[i])
-                                 : (int)(equals - argv[i]);
+        int len =
+            equals == NULL ? (int)strlen(argv[i]) : (int)(equals - argv[i]);
         snprintf(name, sizeof name, "%.*s", len, argv[i]);
         if (equals == NULL && i + 1 == argc)
             bad_option(name, NULL, "unknown option, or it needs a value");

@@ -179,14 +179,16 @@ void modes_options(uint32_t bits, uint64_t seed, char *buf, size_t len)
         const struct option *o = option_of(&modes[i]);
         /* Whatever else is on, a mode has the same value. */
         uint64_t rng = stress_mix(seed, 0x0de + i) | 1;
-        int64_t v = modes[i].min + stress_below(&rng, (uint32_t)(modes[i].max -
-                                                                 modes[i].min) +
-                                                          1);
+        int64_t v =
+            modes[i].min +
+            stress_below(&rng, (uint32_t)(modes[i].max - modes[i].min) + 1);
         if (!(bits >> i & 1) || o == NULL)
             continue;
         char one[64];
         snprintf(one, sizeof one, "%s=%lld", modes[i].name,
-                 (long long)(v > o->max ? o->max : v < o->min ? o->min : v));
+                 (long long)(v > o->max   ? o->max
+                             : v < o->min ? o->min
+                                          : v));
         add_name(buf, len, one);
     }
 }
@@ -195,30 +197,36 @@ void modes_options(uint32_t bits, uint64_t seed, char *buf, size_t len)
 
 static const struct breakage {
     const char *name;
-    bool collector; /* a gc_fault, else a scan_fault */
-    uint32_t fault;
+    enum { SCAN, COLLECTOR, PROCESS } of;
+    uint32_t fault; /* of enum scan_fault, gc_fault or stress_end */
     const char *what;
 } breakages[] = {
-    {"rbx", false, SCAN_FAULT_RBX, "the rbx that a parked goroutine pushed"},
-    {"xsave", false, SCAN_FAULT_XREGS,
+    {"rbx", SCAN, SCAN_FAULT_RBX, "the rbx that a parked goroutine pushed"},
+    {"xsave", SCAN, SCAN_FAULT_XREGS,
      "the vector registers of an interrupted goroutine"},
-    {"general", false, SCAN_FAULT_GENERAL,
+    {"general", SCAN, SCAN_FAULT_GENERAL,
      "the general registers of an interrupted goroutine"},
-    {"redzone", false, SCAN_FAULT_RED_ZONE,
+    {"redzone", SCAN, SCAN_FAULT_RED_ZONE,
      "what lies below the stack pointer of an interrupted goroutine"},
-    {"page", false, SCAN_FAULT_PAGE, "the oldest 4 KiB of each stack"},
-    {"interior", false, SCAN_FAULT_INTERIOR, "pointers into objects"},
-    {"pastend", true, GC_FAULT_PAST_END, "pointers one past the end"},
-    {"native", false, SCAN_FAULT_NATIVE,
+    {"page", SCAN, SCAN_FAULT_PAGE, "the oldest 4 KiB of each stack"},
+    {"interior", SCAN, SCAN_FAULT_INTERIOR, "pointers into objects"},
+    {"pastend", COLLECTOR, GC_FAULT_PAST_END, "pointers one past the end"},
+    {"native", SCAN, SCAN_FAULT_NATIVE,
      "registers of goroutines in native code on their own stack"},
-    {"operand", false, SCAN_FAULT_OPERAND, "operands of blocked operations"},
-    {"alloca", false, SCAN_FAULT_ALLOCA, "alloca blocks"},
-    {"move", false, SCAN_FAULT_MOVE,
+    {"operand", SCAN, SCAN_FAULT_OPERAND, "operands of blocked operations"},
+    {"alloca", SCAN, SCAN_FAULT_ALLOCA, "alloca blocks"},
+    {"move", SCAN, SCAN_FAULT_MOVE,
      "rbx, when the pointers of a moved stack are adjusted"},
-    {"barrier", true, GC_FAULT_BARRIER, "the write barrier"},
-    {"flush", true, GC_FAULT_FLUSH, "what the write barrier has noted"},
-    {"bulk", true, GC_FAULT_BULK,
+    {"barrier", COLLECTOR, GC_FAULT_BARRIER, "the write barrier"},
+    {"flush", COLLECTOR, GC_FAULT_FLUSH, "what the write barrier has noted"},
+    {"bulk", COLLECTOR, GC_FAULT_BULK,
      "the write barrier of channels and of tarn_copy"},
+    {"stacks", COLLECTOR, GC_FAULT_STACKS, "all stacks"},
+    {"timers", COLLECTOR, GC_FAULT_TIMERS, "running timers"},
+    {"barriered", COLLECTOR, GC_FAULT_BARRIERED, "barriered root ranges"},
+    {"crash", PROCESS, END_CRASH, "nothing; a goroutine reads address 8"},
+    {"kill", PROCESS, END_KILL, "nothing; the round is killed"},
+    {"hang", PROCESS, END_HANG, "nothing; a round does not end"},
 };
 #define BREAKAGES (sizeof breakages / sizeof breakages[0])
 
@@ -246,8 +254,10 @@ void breakage_apply(int b)
 {
     if (b < 0)
         return;
-    if (breakages[b].collector)
+    if (breakages[b].of == COLLECTOR)
         atomic_store(&gc_fault, breakages[b].fault);
-    else
+    else if (breakages[b].of == SCAN)
         atomic_store(&scan_fault, breakages[b].fault);
+    else
+        stress_end = breakages[b].fault;
 }

@@ -14,10 +14,7 @@
 
 #include "bench/stress.h"
 
-/* How much longer than planned a round may take before it counts as hanging: with
- * everything switched on, under a sanitizer, on a busy machine. */
-#define PATIENCE 120
-/* And then, to print what it was doing. */
+/* How long a child that hangs may take to print what it was doing. */
 #define LAST_WORDS 10
 
 static double now(void)
@@ -159,16 +156,16 @@ static bool ended(pid_t pid, int *status, double until)
     return false;
 }
 
-static void watch(pid_t pid, int64_t round, struct outcome *o)
+static void watch(pid_t pid, int64_t round, double patience, struct outcome *o)
 {
     char modes[256];
-    double began = now(), patience = began + plan.seconds + PATIENCE;
+    double began = now(), late = began + plan.seconds + patience;
     bool terminal = isatty(STDERR_FILENO);
     modes_names(plan.modes, modes, sizeof modes);
     while (!ended(pid, &o->status, now() + 0.2)) {
         if (terminal)
             progress(round, began, modes);
-        if (now() < patience)
+        if (now() < late)
             continue;
         o->hung = true;
         kill(pid, SIGQUIT);
@@ -188,8 +185,8 @@ static void make_plan(const struct stress_run *r, int64_t round, double left)
 {
     static const int64_t procs[] = {1, 2, 2, 3, 4, 8};
     memset(&plan, 0, sizeof plan);
-    plan.seed = round == 0 ? r->seed
-                           : stress_mix(r->seed, (uint64_t)round) & INT64_MAX;
+    plan.seed =
+        round == 0 ? r->seed : stress_mix(r->seed, (uint64_t)round) & INT64_MAX;
     uint64_t rng = stress_mix(plan.seed, 0x91a9) | 1;
     uint32_t random = modes_random(&rng);
     int64_t p = procs[stress_below(&rng, sizeof procs / sizeof procs[0])];
@@ -217,7 +214,7 @@ static bool run_round(const struct stress_run *r, int64_t round, FILE *json)
     }
     if (pid == 0)
         stress_child();
-    watch(pid, round, &o);
+    watch(pid, round, r->patience, &o);
     if (json != NULL)
         write_json(json, round, &o);
     if (!good(&o))
@@ -260,7 +257,8 @@ int stress_run(const struct stress_run *r)
     }
     if (ok)
         printf(PROGRAM ": no failure: %" PRId64 " rounds, %" PRIu64
-               " holds, %" PRIu64 " collections in %.1f s, seed %" PRIu64 "\n",
+                       " holds, %" PRIu64
+                       " collections in %.1f s, seed %" PRIu64 "\n",
                round, holds, collections, now() - began, r->seed);
     return ok ? 0 : 1;
 }

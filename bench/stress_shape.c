@@ -15,9 +15,9 @@ static _Atomic uint64_t last_id;
 
 void shapes_init(void)
 {
-    static const uint64_t map[1] = {
-        TARN_PTR(struct cell, next) | TARN_PTR(struct cell, root) |
-        TARN_PTR(struct cell, blob)};
+    static const uint64_t map[1] = {TARN_PTR(struct cell, next) |
+                                    TARN_PTR(struct cell, root) |
+                                    TARN_PTR(struct cell, blob)};
     _Static_assert(sizeof(struct cell) == CELL_SIZE, "cells have no padding");
     cell_type = tarn_type_register(&(struct tarn_type_info){
         .name = "stress_cell", .size = sizeof(struct cell), .ptrmap = map});
@@ -155,6 +155,8 @@ NI static void step_call(void)
     volatile char frame[200];
     frame[0] = 1;
     (void)frame[0];
+    if (!stress_checked)
+        tarn_poll();
 }
 
 static void step_garbage(void)
@@ -215,9 +217,9 @@ void spin_end(void)
 
 static wait_fn wait_any(uint64_t *rng)
 {
-    static const wait_fn steps[] = {
-        tarn_yield, step_call,   step_garbage, step_sleep, step_gate,
-        step_tick,  step_native, step_poll,    step_call};
+    static const wait_fn steps[] = {tarn_yield,  step_call, step_garbage,
+                                    step_sleep,  step_gate, step_tick,
+                                    step_native, step_poll, step_call};
     return steps[stress_below(rng, sizeof steps / sizeof steps[0])];
 }
 

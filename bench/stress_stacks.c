@@ -14,8 +14,9 @@ struct frame {
 static void check_frame(const struct frame *f, uint64_t depth)
 {
     if (f->canary != (CANARY ^ depth) || f->depth != depth)
-        stress_fail("recursion", "a frame was overwritten, or a pointer to it "
-                                 "is wrong",
+        stress_fail("recursion",
+                    "a frame was overwritten, or a pointer to it "
+                    "is wrong",
                     depth, f);
 }
 
@@ -95,8 +96,9 @@ void behave_locals(uint64_t *rng)
     }
     if (sum != LOCALS * (LOCALS + 1) / 2 ||
         squares != LOCALS * (LOCALS + 1) * (2 * LOCALS + 1) / 6)
-        stress_fail("locals", "numbers changed while pointers to them were "
-                              "passed down",
+        stress_fail("locals",
+                    "numbers changed while pointers to them were "
+                    "passed down",
                     sum, a);
 }
 

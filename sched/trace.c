@@ -34,9 +34,8 @@ void trace_event_slow(enum trace_kind kind, struct g *gp, uint64_t a,
 {
     struct g *self = getg();
     struct m *mp = self != NULL ? self->m : NULL;
-    struct p *pp = mp != NULL
-                       ? atomic_load_explicit(&mp->p, memory_order_relaxed)
-                       : NULL;
+    struct p *pp =
+        mp != NULL ? atomic_load_explicit(&mp->p, memory_order_relaxed) : NULL;
     struct trace_ring *r = pp != NULL ? &pp->trace : &unowned;
     uint64_t n;
     if (pp != NULL) {
@@ -187,8 +186,8 @@ NO_SANITIZE void trace_print(void)
     struct printer p = {.now_tsc = __builtin_ia32_rdtsc(),
                         .goid = atomic_load(&blamed)};
     uint64_t ticks = p.now_tsc - began_tsc;
-    p.us = ticks != 0 ? (double)(nanotime() - began_ns) / 1000 / (double)ticks
-                      : 0;
+    p.us =
+        ticks != 0 ? (double)(nanotime() - began_ns) / 1000 / (double)ticks : 0;
     struct g *gp = getg();
     if (p.goid == 0 && gp != NULL) {
         if (gp->kind == STACK_SYSTEM)

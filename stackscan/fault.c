@@ -54,10 +54,9 @@ static bool is_interior(uintptr_t v)
     return heap_contains(v) && heap_find(v, &o) && o.base != v;
 }
 
-NO_SANITIZE static void each_word(const struct filter *f, uintptr_t lo,
-                                  uintptr_t hi,
-                                  bool (*skip)(const struct filter *f,
-                                               uintptr_t v))
+NO_SANITIZE static void
+each_word(const struct filter *f, uintptr_t lo, uintptr_t hi,
+          bool (*skip)(const struct filter *f, uintptr_t v))
 {
     lo = ALIGN_UP(lo, (uintptr_t)8);
     uintptr_t from = lo;
@@ -85,9 +84,8 @@ static void filter_stack(const struct filter *f, uintptr_t lo, uintptr_t hi)
 {
     struct g *gp = f->g;
     bool parked = gp->syscallsp == 0;
-    bool async =
-        parked &&
-        atomic_load_explicit(&gp->asyncSafePoint, memory_order_relaxed);
+    bool async = parked && atomic_load_explicit(&gp->asyncSafePoint,
+                                                memory_order_relaxed);
     uintptr_t frame = async ? word_at(lo + SAVED_RBP) + ASYNC_FRAME : 0;
     if (f->fault == SCAN_FAULT_RBX && parked)
         cut(f, lo, hi, lo + SAVED_RBX, lo + SAVED_RBX + 8);
@@ -113,8 +111,7 @@ static void filter_range(uintptr_t lo, uintptr_t hi, void *vf)
         filter_stack(f, lo, hi);
     else if (f->fault == SCAN_FAULT_XREGS && lo == (uintptr_t)gp->xregs)
         return;
-    else if (f->fault == SCAN_FAULT_NATIVE &&
-             lo == (uintptr_t)gp->native_regs)
+    else if (f->fault == SCAN_FAULT_NATIVE && lo == (uintptr_t)gp->native_regs)
         return;
     else if (f->fault == SCAN_FAULT_OPERAND)
         each_word(f, lo, hi, is_operand);
