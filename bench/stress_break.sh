@@ -35,7 +35,7 @@ has "^  repeat:  .*tarn-stress --seed [0-9]+ .*--modes .*--break $name\$"
 if [ "$name" != kill ]; then
     has '^last events of P [0-9]+:$'
     has 'goroutine [0-9]+ runs, m [0-9]+'
-    [ "$name" = hang ] || has '^events of goroutine [0-9]+, the last one last:$'
+    has '^events of goroutine [0-9]+, the last|^no goroutine ran on this thread'
 fi
 grep -aE '^  (what|seed): ' "$out"
 echo "$name: noticed after $((SECONDS - seconds)) s"

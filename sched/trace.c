@@ -205,5 +205,7 @@ NO_SANITIZE void trace_print(void)
     }
     if (p.goid != 0)
         print_goroutine(&p);
+    else
+        PUT("no goroutine ran on this thread\n");
     atomic_store(&printing, false);
 }
