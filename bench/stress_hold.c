@@ -174,8 +174,10 @@ __asm__(".text\n"
     ARGUMENT("arg_xmm7", "movq %rax, %xmm7\nxorl %edi, %edi\n",
              "movq %xmm0, %rax\npxor %xmm0, %xmm0\n", "stress_passd7"));
 
+/* Words: a byte in an unused word, over what a dead pointer left there, would make
+ * another pointer. */
 #define PASS_BODY(x)                                                           \
-    volatile char frame[200];                                                  \
+    volatile uint64_t frame[25];                                               \
     frame[0] = 1;                                                              \
     (void)frame[0];                                                            \
     return x;

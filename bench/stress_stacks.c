@@ -108,10 +108,11 @@ void behave_locals(uint64_t *rng)
 #define FRAME(kib)                                                             \
     NI static void frame_##kib(void)                                           \
     {                                                                          \
-        volatile char a[(size_t)kib << 10];                                    \
+        volatile uint64_t a[(size_t)kib << 7];                                 \
+        size_t last = sizeof a / sizeof a[0] - 1;                              \
         a[0] = 1;                                                              \
-        a[sizeof a - 1] = 2;                                                   \
-        if (a[0] != 1 || a[sizeof a - 1] != 2)                                 \
+        a[last] = 2;                                                           \
+        if (a[0] != 1 || a[last] != 2)                                         \
             stress_fail("growth", "a large frame was overwritten", kib, NULL); \
     }
 FRAME(12)

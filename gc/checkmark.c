@@ -61,6 +61,21 @@ static bool may_be_end_of_live(uintptr_t v)
            (before.meta & META_COLOR) == cm.color;
 }
 
+/* A bool that was written over the low byte of a dead pointer, in a word of a
+ * frame that nothing else was written to, makes a pointer to whatever lies there,
+ * alive or not. What the dead one pointed to was known, and is alive: it is in the
+ * same 256 bytes. */
+static bool may_be_bool_in_pointer(uintptr_t v)
+{
+    struct objinfo near;
+    if (cm.holder != 0 || !cm.in_stack || (v & 0xff) > 1)
+        return false;
+    for (uintptr_t p = v & ~(uintptr_t)0xff; p <= (v | 0xff); p += GRANULE)
+        if (heap_find(p, &near) && (near.meta & META_COLOR) == cm.color)
+            return true;
+    return false;
+}
+
 static void reach(uintptr_t v, uintptr_t slot)
 {
     struct objinfo o;
@@ -71,7 +86,7 @@ static void reach(uintptr_t v, uintptr_t slot)
     if (b & META_CHECK)
         return;
     if ((b & META_COLOR) != cm.color) {
-        if (v == o.base && may_be_end_of_live(v))
+        if ((v == o.base && may_be_end_of_live(v)) || may_be_bool_in_pointer(v))
             return;
         report(&o, slot);
     }

@@ -1,5 +1,6 @@
 /* sched/trace.c - the rings of events, and how they are printed. */
 #include <errno.h>
+#include <execinfo.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -178,6 +179,45 @@ static void print_goroutine(const struct printer *p)
         print_event(p, &found[n], where[n] < nprocs ? (int)where[n] : 9999);
 }
 
+#define MAX_FRAMES 32
+
+/* Where a goroutine stands that does not run: its return addresses, as far as
+ * frame pointers lead, each with where on the stack its frame ends. */
+NO_SANITIZE static void print_frames(uint64_t goid)
+{
+    struct g *gp = NULL;
+    size_t n = atomic_load(&allglen);
+    for (size_t i = 0; i < n && gp == NULL; i++)
+        if (allg_at(i)->goid == goid)
+            gp = allg_at(i);
+    if (gp == NULL)
+        return;
+    uint32_t s = readgstatus(gp) & ~(uint32_t)Gscan;
+    if (s == Grunning || s == Gdead || s == Gidle || gp->unstarted)
+        return;
+    uintptr_t sp = gp->sched_sp, hi = gp->stack.hi;
+    if (sp < gp->stack.lo || sp > hi - 64 || (sp & 7) != 0)
+        return;
+    const uintptr_t *regs = (const uintptr_t *)sp;
+    PUT("frames of goroutine %llu, stack %#lx..%#lx, sp=%#lx:\n",
+        (unsigned long long)goid, (unsigned long)gp->stack.lo,
+        (unsigned long)hi, (unsigned long)sp);
+    uintptr_t pc = regs[6], frame = regs[5];
+    for (int i = 0; i < MAX_FRAMES; i++) {
+        void *at = (void *)pc;
+        PUT("  below %#lx: ", (unsigned long)frame);
+        backtrace_symbols_fd(&at, 1, STDERR_FILENO);
+        if (frame <= sp || frame > hi - 32 || (frame & 7) != 0)
+            break;
+        sp = frame;
+        const uintptr_t *f = (const uintptr_t *)frame;
+        /* asyncPreempt has the flags there, and the pc above them. */
+        bool async = i == 0 && atomic_load(&gp->asyncSafePoint);
+        frame = f[0];
+        pc = async ? f[2] : f[1];
+    }
+}
+
 NO_SANITIZE void trace_print(void)
 {
     static _Atomic bool printing;
@@ -203,9 +243,11 @@ NO_SANITIZE void trace_print(void)
             PUT("last events of threads without P:\n");
         print_ring(&p, ring_at(i));
     }
-    if (p.goid != 0)
+    if (p.goid != 0) {
         print_goroutine(&p);
-    else
+        print_frames(p.goid);
+    } else {
         PUT("no goroutine ran on this thread\n");
+    }
     atomic_store(&printing, false);
 }
