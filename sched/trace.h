@@ -50,7 +50,8 @@ struct trace_ring {
 };
 
 struct g;
-extern uint32_t trace_on;
+/* Said to be hidden, it is compared where it lies, without its address. */
+extern uint32_t trace_on __attribute__((visibility("hidden")));
 void trace_init(void); /* after the options are known */
 COLD void trace_event_slow(enum trace_kind kind, struct g *gp, uint64_t a,
                            uint64_t b);
