@@ -9,9 +9,7 @@
 
 #define MAX_REPORTS 20
 
-#if TARN_CHECKS >= 2
 _Atomic uint32_t gc_fault;
-#endif
 
 static struct {
     uintptr_t *stack;
@@ -29,6 +27,8 @@ static void report(const struct objinfo *o, uintptr_t slot)
 {
     if (cm.missed++ >= MAX_REPORTS)
         return;
+    if (cm.in_stack)
+        trace_blame(cm.id);
     struct objinfo h;
     if (cm.holder != 0 && heap_find(cm.holder, &h))
         tarn_eprintf("checkmark: missed object %#lx (%zu bytes, type %s), "
@@ -54,6 +54,21 @@ static bool may_be_end_of_live(uintptr_t v)
            (before.meta & META_COLOR) == cm.color;
 }
 
+/* A bool that was written over the low byte of a dead pointer, in a word of a
+ * frame that nothing else was written to, makes a pointer to whatever lies there,
+ * alive or not. What the dead one pointed to was known, and is alive: it is in the
+ * same 256 bytes. */
+static bool may_be_bool_in_pointer(uintptr_t v)
+{
+    struct objinfo near;
+    if (cm.holder != 0 || !cm.in_stack || (v & 0xff) > 1)
+        return false;
+    for (uintptr_t p = v & ~(uintptr_t)0xff; p <= (v | 0xff); p += GRANULE)
+        if (heap_find(p, &near) && (near.meta & META_COLOR) == cm.color)
+            return true;
+    return false;
+}
+
 static void reach(uintptr_t v, uintptr_t slot)
 {
     struct objinfo o;
@@ -64,7 +79,7 @@ static void reach(uintptr_t v, uintptr_t slot)
     if (b & META_CHECK)
         return;
     if ((b & META_COLOR) != cm.color) {
-        if (v == o.base && may_be_end_of_live(v))
+        if ((v == o.base && may_be_end_of_live(v)) || may_be_bool_in_pointer(v))
             return;
         report(&o, slot);
     }

@@ -247,7 +247,7 @@ static void start_mark(void)
     gc.mark_began = nanotime();
     heap_flip_color();
     atomic_store(&gc.phase, GC_MARK);
-    __atomic_store_n(&tarn_barrier_on, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&tarn_barrier_on, !GC_FAULT(BARRIER), __ATOMIC_RELAXED);
     gc_prepare_roots();
     gc.heap_at_start = atomic_load(&heap.live);
     atomic_store(&gc.bg_credit, 0);

@@ -202,8 +202,8 @@ void gc_malloc_init(struct mcache *c); /* malloc.c; for each P's */
 
 void checkmark(void); /* world stopped, mark complete */
 
-/* Test instrument of debug builds: leaves one part of the mark undone, which
- * checkmark must notice. */
+/* Test instrument: leaves one part of the mark undone, which checkmark or
+ * tarn-stress must notice. None is asked for on a path that matters. */
 enum gc_fault {
     GC_FAULT_NONE,
     GC_FAULT_STACKS,    /* no stack is scanned */
@@ -212,15 +212,13 @@ enum gc_fault {
     GC_FAULT_RESCAN,    /* nor plain ranges in the last stop */
     GC_FAULT_FLUSH,     /* what the barrier noted is lost */
     GC_FAULT_BULK,      /* the barrier of bulk stores notes nothing */
+    GC_FAULT_BARRIER,   /* the barrier is not switched on */
+    GC_FAULT_PAST_END,  /* pointers one past the end, on stacks */
 };
-#if TARN_CHECKS >= 2
 extern _Atomic uint32_t gc_fault;
 #define GC_FAULT(name)                                                         \
     unlikely(atomic_load_explicit(&gc_fault, memory_order_relaxed) ==          \
              GC_FAULT_##name)
-#else
-#define GC_FAULT(name) false
-#endif
 
 /* --- objects.c ----------------------------------------------------------------------- */
 

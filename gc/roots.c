@@ -256,7 +256,7 @@ struct scan_arg {
 static void scan_stack_range(uintptr_t lo, uintptr_t hi, void *varg)
 {
     struct scan_arg *a = varg;
-    scan_conservative(lo, hi, a->w, true);
+    scan_conservative(lo, hi, a->w, !GC_FAULT(PAST_END));
     a->bytes += hi - lo;
 }
 
@@ -278,8 +278,13 @@ static void markroot_stack(struct gcwork *w, struct g *gp)
     if (unlikely(atomic_load_explicit(&gp->gcscandone, memory_order_relaxed)))
         throw("markroot: goroutine %llu was scanned already",
               (unsigned long long)gp->goid);
+    trace_event(TRACE_SUSPEND, gp, readgstatus(gp), st.stopped);
     struct scan_arg a = {w, 0};
-    scanstack(gp, scan_stack_range, &a);
+    if (likely(SCAN_FAULT(NONE)))
+        scanstack(gp, scan_stack_range, &a);
+    else
+        scanstack_faulty(gp, scan_stack_range, &a);
+    trace_event(TRACE_SCAN, gp, gp->sched_sp, a.bytes);
     if (options.checkmark) {
         scanstack_native(gp, scan_stack_range, &a);
         stack_clear_unused(gp);

@@ -162,6 +162,7 @@ static void newproc1(void *varg)
         atomic_store_explicit(&sched.maing, gp, memory_order_relaxed);
     if (!a->system)
         atomic_fetch_add(&sched.ngoroutines, 1);
+    trace_event(TRACE_GO, gp, 0, 0);
     casgstatus(gp, Gdead, Grunnable);
     runqput(pp, gp, true);
     wakep();
@@ -235,6 +236,7 @@ void goexit0(struct g *gp)
     /* Who locks a thread may have changed it in ways that others should not
      * meet: it ends too. */
     bool locked = free_thread(gp);
+    trace_event(TRACE_EXIT, gp, 0, 0);
     gdestroy(gp);
     if (locked && getg()->m != &m0)
         mexit();

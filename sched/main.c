@@ -319,6 +319,7 @@ static bool procs_init(uint32_t n)
 tarn_status sched_init(uint32_t procs)
 {
     base_hooks.describe = describe;
+    trace_init();
     error_buffer_hook = goroutine_error_buffer;
     tarn_vector_level = __builtin_cpu_supports("avx512f") ? 2
                         : __builtin_cpu_supports("avx")   ? 1

@@ -309,6 +309,7 @@ void asyncPreempt2(struct g *gp) __attribute__((visibility("hidden")));
 void asyncPreempt2(struct g *gp)
 {
     struct m *mp = gp->m;
+    trace_event(TRACE_ASYNC, gp, mp->signal_pc, 0);
     gp->xregs = mp->xspare;
     atomic_store_explicit(&gp->asyncSafePoint, true, memory_order_relaxed);
     /* Without a new one this M stops nobody until it has slept (stopm), or goes on

@@ -675,6 +675,7 @@ __attribute__((noreturn)) ALWAYS_INLINE void execute_inline(struct g *gp,
     if (!inherit)
         atomic_store_explicit(&pp->schedtick, pp->schedtick + 1,
                               memory_order_relaxed);
+    trace_event(TRACE_EXECUTE, gp, mp->id, inherit);
     gogo(gp);
 }
 
@@ -721,6 +722,7 @@ static void park_m(struct g *gp)
     struct m *mp = getg()->m;
     if (unlikely(mp->locks != 0))
         blocked_with_m(gp, "blocks");
+    trace_event(TRACE_PARK, gp, gp->waitreason, 0);
     casgstatus(gp, Grunning, Gwaiting);
     delay_point("park_m");
     dropg_inline(mp, gp);
@@ -762,6 +764,7 @@ void goparkunlock(struct mutex *m, enum wait_reason reason)
 void ready(struct g *gp, bool next)
 {
     struct m *mp = acquirem();
+    trace_event(TRACE_READY, gp, 0, 0);
     casgstatus(gp, Gwaiting, Grunnable);
     struct p *pp = mp->p;
     if (next)
@@ -784,6 +787,7 @@ void injectglist(struct gqueue *q)
         return;
     struct gqueue out = {NULL, NULL, 0};
     for (struct g *gp; (gp = gqueue_pop(q)) != NULL;) {
+        trace_event(TRACE_READY, gp, 0, 0);
         casgstatus(gp, Gwaiting, Grunnable);
         gqueue_push(&out, gp);
     }
@@ -814,6 +818,8 @@ __attribute__((noreturn)) ALWAYS_INLINE void goschedImpl(struct g *gp,
     bool wake = false;
     if (unlikely(getg()->m->locks != 0))
         blocked_with_m(gp, "yields");
+    if (preempted) /* a yield shows in who runs next, and must be cheap */
+        trace_event(TRACE_PREEMPT, gp, 0, 0);
     casgstatus(gp, Grunning, Grunnable);
     dropg();
     if (preempted && atomic_load(&sched.gcwaiting)) {
@@ -862,6 +868,7 @@ void goyield(void)
 
 void preemptPark(struct g *gp)
 {
+    trace_event(TRACE_STOP, gp, 0, 0);
     casGToPreemptScan(gp, Grunning, Gscan | Gpreempted);
     delay_point("preemptPark");
     __atomic_store_n(&gp->waitreason, WAIT_PREEMPTED, __ATOMIC_RELAXED);

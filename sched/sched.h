@@ -50,6 +50,7 @@
 #include "base/lock.h"
 #include "base/options.h"
 #include "heap/heap.h"
+#include "sched/trace.h"
 #include "tarn/sched.h"
 
 /* Status of a G. The scan bit is added to one of runnable, syscall, waiting,
@@ -251,6 +252,8 @@ struct p {
     int64_t sysmon_reissue;   /* and then after so long again */
     int64_t sysmon_syscallwhen;
     bool sysmon_insyscall;
+
+    struct trace_ring trace;
 };
 
 struct m {

@@ -86,6 +86,7 @@ void stopTheWorldWithSema(void)
 {
     struct m *mp = acquirem();
     int64_t began = nanotime();
+    trace_event(TRACE_STW_ASK, mp->curg, 0, 0);
     lock(&sched.lock);
     ASSERT(sched.worldsema == 0);
     sched.stop_began = began;
@@ -127,6 +128,7 @@ void stopTheWorldWithSema(void)
         ASSERT(atomic_load(&allp[i]->status) == Pgcstop);
     int64_t stopped = nanotime();
     sched.stop_took = stopped - began;
+    trace_event(TRACE_STW_STOPPED, mp->curg, (uint64_t)sched.stop_took, 0);
 }
 
 void startTheWorldWithSema(void)
@@ -134,6 +136,7 @@ void startTheWorldWithSema(void)
     struct m *mp = getg()->m;
     struct p *mine = mp->p;
     struct p *runnable = NULL;
+    trace_event(TRACE_STW_START, mp->curg, 0, 0);
     lock(&sched.lock);
     atomic_store(&sched.gcwaiting, false);
     for (uint32_t i = nprocs; i-- > 0;) {

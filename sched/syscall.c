@@ -124,6 +124,7 @@ void entersyscall(struct g *gp)
             atomic_load_explicit(&pp->runSafePointFn, memory_order_relaxed)))
         runSafePointFn();
     set_local_cache(NULL);
+    trace_event(TRACE_NATIVE_ENTER, gp, gp->syscallsp, 0);
     delay_point("entersyscall: saved");
     /* The last step: the P is anybody's from here on. */
     casgstatus(gp, Grunning, Gsyscall);
@@ -135,6 +136,7 @@ void entersyscall(struct g *gp)
 void entersyscallblock(struct g *gp)
 {
     gp->m->oldp = atomic_load_explicit(&gp->m->p, memory_order_relaxed);
+    trace_event(TRACE_NATIVE_ENTER, gp, gp->syscallsp, 0);
     handoffp(releasep());
     delay_point("entersyscallblock: running without P");
     casgstatus(gp, Grunning, Gsyscall);
@@ -269,6 +271,7 @@ ALWAYS_INLINE void exitsyscall_own(struct g *gp)
         pp = atomic_load_explicit(&gp->m->p, memory_order_relaxed);
     }
     set_local_cache(pp);
+    trace_event(TRACE_NATIVE_LEAVE, gp, 0, 0);
     atomic_store_explicit(
         &pp->syscalltick,
         atomic_load_explicit(&pp->syscalltick, memory_order_relaxed) + 1,

@@ -178,7 +178,7 @@ void alloca_each(struct g *gp,
                  void *arg)
 {
     struct blocks *bs = gp->stackdata;
-    if (bs != NULL)
+    if (bs != NULL && !SCAN_FAULT(ALLOCA))
         for (uint32_t i = 0; i < bs->n; i++)
             range(bs->b[i].base, bs->b[i].base + bs->b[i].size, arg);
 }

@@ -88,6 +88,7 @@ bool copystack(struct g *gp, size_t newsize)
         return false;
     }
     struct stack new = gp->stack;
+    trace_event(TRACE_STACK, gp, old.hi - old.lo, newsize);
     intptr_t delta = (intptr_t)(new.hi - old.hi);
     uintptr_t sp = new.hi - used;
     memcpy((void *)sp, (const void *)old_sp, used);
@@ -95,6 +96,8 @@ bool copystack(struct g *gp, size_t newsize)
         memset((void *)new.lo, 0, newsize - used);
     stack_poison_guard(gp);
     adjust_frames(gp, sp, new.hi, old.lo, old.hi, delta, 0);
+    if (SCAN_FAULT(MOVE))
+        stack_fault_moved(old_sp, sp);
     alloca_adjust(gp, old.lo, old.hi, delta);
     adjust_records(gp, old.lo, old.hi, delta);
     __atomic_store_n(&gp->sched_sp, sp, __ATOMIC_RELAXED);

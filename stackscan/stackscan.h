@@ -133,6 +133,32 @@ void alloca_each(struct g *gp,
                  void (*range)(uintptr_t lo, uintptr_t hi, void *arg),
                  void *arg);
 
+/* fault.c - test instrument: leaves one thing out of every scan, or of every
+ * move, which tarn-stress must notice. Read once for each stack. */
+enum scan_fault {
+    SCAN_FAULT_NONE,
+    SCAN_FAULT_RBX,      /* the rbx that a parked goroutine pushed */
+    SCAN_FAULT_XREGS,    /* what XSAVE kept of an interrupted one */
+    SCAN_FAULT_GENERAL,  /* the general registers that it pushed */
+    SCAN_FAULT_RED_ZONE, /* what lies below its stack pointer */
+    SCAN_FAULT_PAGE,     /* the oldest 4 KiB of each stack */
+    SCAN_FAULT_INTERIOR, /* pointers into the middle of objects */
+    SCAN_FAULT_NATIVE,   /* native_regs */
+    SCAN_FAULT_OPERAND,  /* operands of blocked operations */
+    SCAN_FAULT_ALLOCA,   /* alloca blocks */
+    SCAN_FAULT_MOVE,     /* a move does not adjust the pushed rbx */
+};
+extern _Atomic uint32_t scan_fault;
+#define SCAN_FAULT(name)                                                       \
+    (atomic_load_explicit(&scan_fault, memory_order_relaxed) ==                \
+     SCAN_FAULT_##name)
+/* scanstack, less what scan_fault says. */
+COLD void scanstack_faulty(struct g *gp,
+                           void (*range)(uintptr_t lo, uintptr_t hi, void *arg),
+                           void *arg);
+/* Takes the adjustment back. */
+COLD void stack_fault_moved(uintptr_t old_sp, uintptr_t new_sp);
+
 /* Adds delta to every word of [from, to) whose value lies in [lo, hi). */
 void adjust_words(uintptr_t from, uintptr_t to, uintptr_t lo, uintptr_t hi,
                   intptr_t delta);

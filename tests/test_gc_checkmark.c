@@ -153,11 +153,7 @@ static uint32_t child_fault;
 
 static void set_fault(uint32_t f)
 {
-#if TARN_CHECKS >= 2
     atomic_store(&gc_fault, f);
-#else
-    (void)f;
-#endif
 }
 
 static void move_goroutine(void *unused)
@@ -355,7 +351,6 @@ static void fault(uint32_t which, void (*fn)(void), move_fn *move,
 
 static void test_collector_faults(void)
 {
-#if TARN_CHECKS >= 2
     fault(GC_FAULT_STACKS, fault_stack_child, NULL, "in stack of goroutine");
     fault(GC_FAULT_TIMERS, fault_timer_child, NULL, "of object");
     fault(GC_FAULT_BARRIERED, fault_range_child, NULL,
@@ -363,13 +358,6 @@ static void test_collector_faults(void)
     fault(GC_FAULT_FLUSH, move_child, move_barrier, "type black_holder)");
     fault(GC_FAULT_BULK, move_child, move_copy, "type black_holder)");
     fault(GC_FAULT_RESCAN, move_child, move_to_global, "in data segment");
-#else
-    (void)fault;
-    (void)fault_stack_child;
-    (void)fault_timer_child;
-    (void)fault_range_child;
-    SKIP("faults are in debug builds only");
-#endif
 }
 
 /* Nothing to find: silence, and many cycles of it. */

@@ -61,6 +61,8 @@
       "number of the signal for it; 23 = SIGURG")                              \
     X(stwwatch, DURATION, 0, 0, INT64_C(3600000000000),                        \
       "report what holds up a stop of the world for longer; 0 = never")        \
+    X(trace, BOOL, 0, 0, 1,                                                    \
+      "record the last events of each P; a crash prints them")                 \
     X(deadlock, BOOL, 1, 0, 1,                                                 \
       "in tarn_main, report when every goroutine is blocked forever")          \
     X(seed, COUNT, 0, 0, INT64_MAX,                                            \
