@@ -275,6 +275,9 @@ static void first(void *unused)
 
 static void run(int procs, int droppreempt, int delays, tarn_fn fn)
 {
+    const char *only = getenv("TARN_TEST_PROCS");
+    if (only != NULL && atoi(only) != procs)
+        return;
     printf("%d Ps, droppreempt %d, delays %d\n", procs, droppreempt, delays);
     fflush(NULL);
     pid_t pid = fork();

@@ -813,6 +813,8 @@ static void test_flood(void)
 int main(int argc, char **argv)
 {
     harness_init(argc, argv);
+    if (getenv("TARN_TEST_PROCS") != NULL)
+        goto contexts; /* the others start runtimes with few Ps */
     RUN(test_bad_options);
     if (ASYNC_RUNS) /* sanitizers report faults in a way of their own */
         RUN(test_faults_go_on);
@@ -827,9 +829,11 @@ int main(int argc, char **argv)
     RUN(test_setsig);
     RUN(test_asyncpreempt_off);
     RUN(test_flood);
+contexts:
     /* Nobody else looks at the Ps that are bent here. */
     gc_run(context_body, 1, "gcoff=1,droppreempt=100,seed=1");
     gc_run(sending_body, 1, "");
     gc_run(sending_body, 4, "");
+    gc_run(sending_body, 16, "");
     return harness_done();
 }
