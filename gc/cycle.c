@@ -118,16 +118,21 @@ void gc_maybe_done(void)
 
 static void wait_dry(void)
 {
-    lock(&gc.lock);
-    atomic_store(&gc.driver_waits, true);
-    /* Published before this look, as a drain's end is before its look at
-     * driver_waits: one of the two sees the other. */
-    if (looks_dry()) {
-        atomic_store(&gc.driver_waits, false);
-        unlock(&gc.lock);
-        return;
+    for (;;) {
+        lock(&gc.lock);
+        atomic_store(&gc.driver_waits, true);
+        /* Published before this look, as a drain's end is before its look at
+         * driver_waits: one of the two sees the other. */
+        if (looks_dry()) {
+            atomic_store(&gc.driver_waits, false);
+            unlock(&gc.lock);
+            if (!gc_stacks_asked())
+                return;
+            gc_wait_asked();
+            continue;
+        }
+        goparkunlock(&gc.lock, WAIT_GC_WAIT);
     }
-    goparkunlock(&gc.lock, WAIT_GC_WAIT);
 }
 
 static _Atomic uint32_t handed_in;
@@ -171,7 +176,7 @@ static void mark_to_the_end(void)
         atomic_store(&handed_in, 0);
         forEachP(hand_in);
         delay_point("mark termination: after the ragged barrier");
-        if (atomic_load(&handed_in) != 0 || !looks_dry()) {
+        if (atomic_load(&handed_in) != 0 || !looks_dry() || gc_stacks_asked()) {
             worldsema_release();
             wakep();
             drain_turn();
@@ -234,18 +239,14 @@ static void set_trigger(void)
 
 static void start_mark(void)
 {
-    /* Outside the stop: as many stores as there are goroutines. Those that
-     * are born from here on start with false. */
-    size_t n = atomic_load(&allglen);
-    for (size_t i = 0; i < n; i++)
-        atomic_store_explicit(&allg_at(i)->gcscandone, false,
-                              memory_order_relaxed);
     refresh_segments();
     worldsema_acquire();
     atomic_store(&gc.stop_kind, STOP_GC_START);
     stopTheWorldWithSema();
     gc.mark_began = nanotime();
     heap_flip_color();
+    if (++gc.scan_epoch == 0)
+        gc.scan_epoch = 1;
     atomic_store(&gc.phase, GC_MARK);
     __atomic_store_n(&tarn_barrier_on, !GC_FAULT(BARRIER), __ATOMIC_RELAXED);
     gc_prepare_roots();

@@ -27,7 +27,9 @@
  *     one of: a P's mark buffers, a full buffer on the global list, a drain's
  *     prefetch FIFO (emptied into the P's buffers before the drainer stops), a
  *     P's barrier buffer.
- *  4. A root job that was claimed is finished before its claimer's P stops.
+ *  4. What is claimed of a root job is finished before its claimer's P stops; the
+ *     rest is on the list of shards. A running goroutine that was asked to stop is
+ *     on the list of those, or scanned.
  *  5. The barrier flag and the colour change only with the world stopped.
  *
  * Locks: gc.lock (RANK_SWEEPWAIT): driver and waiters. RANK_ROOTS: root ranges.
@@ -104,6 +106,7 @@ struct gcstate {
     _Atomic int64_t bg_credit; /* scan work done and not yet claimed */
     double assist_ratio;       /* bytes to scan for each byte allocated */
     _Atomic bool driver_waits; /* for the mark to run dry */
+    uint32_t scan_epoch;       /* of this mark, never 0 */
     uint64_t expected_scan;
     int64_t mark_began;
     uint64_t heap_at_start, alloc_at_mark_end;
@@ -122,7 +125,8 @@ struct gcstate {
     /* Statistics. */
     _Atomic uint64_t cycles, cycles_forced, mark_ns, mark_cpu_ns, assist_ns,
         scanned_bytes, stack_scan_bytes, stacks_scanned, restarts;
-    struct hist pause, stopping, pause_start, pause_term, assist_hist;
+    struct hist pause, stopping, pause_start, pause_term, assist_hist,
+        suspend_hist;
     _Atomic uint32_t stop_kind; /* what the stop under way is for */
     int64_t last_stop_ns[2];
 };
@@ -182,6 +186,28 @@ bool gc_roots_refresh_segments(void); /* world running; the same */
 void gc_scan_plain_roots(struct gcwork *w);
 void gc_prepare_roots(void); /* world stopped */
 void markroot(struct gcwork *w, uint32_t job);
+
+/* --- stackroots.c -------------------------------------------------------------- */
+
+#define STACK_BLOCK 64u /* goroutines in a root job */
+/* By a drain: goroutines [lo, hi), or what it can before its P is wanted. */
+void gc_scan_block(struct gcwork *w, size_t lo, size_t hi);
+/* By a drain, before anything else: a part of a deep stack whose goroutine is
+ * held, or the rest of a block. False: there is none. */
+bool gc_scan_shard(struct gcwork *w);
+bool gc_shards_left(void);
+/* Running goroutines were asked to stop and have not been scanned yet. The driver
+ * waits for them when everything else is marked. */
+bool gc_stacks_asked(void);
+void gc_wait_asked(void);
+enum stopping gc_stopping(struct g *gp);
+/* In this mark. */
+ALWAYS_INLINE bool gc_stack_scanned(const struct g *gp)
+{
+    return atomic_load_explicit(&gp->scancycle, memory_order_relaxed) ==
+           gc.scan_epoch;
+}
+
 /* World stopped: every root range, for checkmark. */
 void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
                                 uint64_t id, void *arg),

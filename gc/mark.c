@@ -192,7 +192,7 @@ static void balance(struct gcwork *w)
 bool gc_work_available(void)
 {
     return atomic_load(&gc.blacken) &&
-           (atomic_load(&gc.nfull) != 0 ||
+           (atomic_load(&gc.nfull) != 0 || gc_shards_left() ||
             atomic_load(&gc.root_next) <
                 atomic_load_explicit(&gc.nroots, memory_order_relaxed));
 }
@@ -404,16 +404,26 @@ bool gc_drain(struct p *pp, const struct drain_limits *lim)
     uint64_t scanned0 = w->scanned;
     atomic_fetch_add(&gc.nworking, 1);
 
-    /* Stacks first: their goroutines stop being grey. Not by assists: a root
-     * job waits for the goroutine to stop, a step of allocation must not. */
-    while (!lim->assist &&
-           atomic_load_explicit(&gc.root_next, memory_order_relaxed) <
-               atomic_load_explicit(&gc.nroots, memory_order_relaxed)) {
-        uint32_t job = atomic_fetch_add(&gc.root_next, 1);
-        if (job >= atomic_load_explicit(&gc.nroots, memory_order_relaxed))
-            break;
-        markroot(w, job);
-        if (must_stop(gp, lim, pp, w->scanned - scanned0))
+    /* Stacks first: their goroutines stop being grey. Before all others deep
+     * ones, whose goroutines are held meanwhile. Not by assists: a step of
+     * allocation is to be short. */
+    while (!lim->assist) {
+        bool held = gc_scan_shard(w);
+        if (!held) {
+            if (atomic_load_explicit(&gc.root_next, memory_order_relaxed) >=
+                atomic_load_explicit(&gc.nroots, memory_order_relaxed))
+                break;
+            uint32_t job = atomic_fetch_add(&gc.root_next, 1);
+            if (job >= atomic_load_explicit(&gc.nroots, memory_order_relaxed))
+                break;
+            markroot(w, job);
+        }
+        if (held && gc_shards_left()
+                ? atomic_load_explicit(&sched.gcwaiting,
+                                       memory_order_relaxed) ||
+                      atomic_load_explicit(&pp->runSafePointFn,
+                                           memory_order_relaxed)
+                : must_stop(gp, lim, pp, w->scanned - scanned0))
             goto out;
     }
     for (uint32_t i = 1;; i++) {
@@ -439,6 +449,8 @@ bool gc_drain(struct p *pp, const struct drain_limits *lim)
         n--;
         mark_and_scan(p, color, w);
         if (unlikely((i & 255) == 0)) {
+            if (unlikely(gc_shards_left()) && !lim->assist)
+                gc_scan_shard(w);
             if (must_stop(gp, lim, pp, w->scanned - scanned0))
                 break;
             if (nprocs > 1) {

@@ -237,66 +237,24 @@ tarn_status tarn_roots_remove(const void *lo, const void *hi)
 }
 
 /* Root jobs, in order: barriered ranges (all of them under one lock: one job,
- * which keeps a removal out), one for each P's timers, one for each goroutine. */
+ * which keeps a removal out), one for each P's timers, one for each block of
+ * goroutines. */
 void gc_prepare_roots(void)
 {
     gc.nstacks = atomic_load(&allglen);
     gc.root_timers = 1;
     gc.root_stacks = gc.root_timers + nprocs;
-    atomic_store_explicit(&gc.nroots, gc.root_stacks + (uint32_t)gc.nstacks,
-                          memory_order_relaxed);
+    atomic_store_explicit(
+        &gc.nroots,
+        gc.root_stacks +
+            (uint32_t)((gc.nstacks + STACK_BLOCK - 1) / STACK_BLOCK),
+        memory_order_relaxed);
     atomic_store(&gc.root_next, 0);
-}
-
-struct scan_arg {
-    struct gcwork *w;
-    uint64_t bytes;
-};
-
-static void scan_stack_range(uintptr_t lo, uintptr_t hi, void *varg)
-{
-    struct scan_arg *a = varg;
-    scan_conservative(lo, hi, a->w, !GC_FAULT(PAST_END));
-    a->bytes += hi - lo;
 }
 
 static void shade_timer(const void *p, void *arg)
 {
     gc_shade(arg, (uintptr_t)p);
-}
-
-static void markroot_stack(struct gcwork *w, struct g *gp)
-{
-    /* In this order: a new life's status comes after the rest of it. */
-    if (readgstatus(gp) == Gdead ||
-        atomic_load_explicit(&gp->system, memory_order_relaxed) ||
-        GC_FAULT(STACKS))
-        return;
-    struct suspendGState st = suspendG(gp);
-    if (st.dead)
-        return;
-    if (unlikely(atomic_load_explicit(&gp->gcscandone, memory_order_relaxed)))
-        throw("markroot: goroutine %llu was scanned already",
-              (unsigned long long)gp->goid);
-    trace_event(TRACE_SUSPEND, gp, readgstatus(gp), st.stopped);
-    struct scan_arg a = {w, 0};
-    if (likely(SCAN_FAULT(NONE)))
-        scanstack(gp, scan_stack_range, &a);
-    else
-        scanstack_faulty(gp, scan_stack_range, &a);
-    trace_event(TRACE_SCAN, gp, gp->sched_sp, a.bytes);
-    if (options.checkmark) {
-        scanstack_native(gp, scan_stack_range, &a);
-        stack_clear_unused(gp);
-    } else if (gc.cycles_started % 8 == 0) {
-        stack_release_unused(gp);
-    }
-    shrinkstack(gp);
-    atomic_store_explicit(&gp->gcscandone, true, memory_order_relaxed);
-    resumeG(st);
-    atomic_fetch_add_explicit(&gc.stack_scan_bytes, a.bytes,
-                              memory_order_relaxed);
-    atomic_fetch_add_explicit(&gc.stacks_scanned, 1, memory_order_relaxed);
 }
 
 void markroot(struct gcwork *w, uint32_t job)
@@ -312,7 +270,9 @@ void markroot(struct gcwork *w, uint32_t job)
         if (!GC_FAULT(TIMERS))
             timers_each(allp[job - gc.root_timers], shade_timer, w);
     } else {
-        markroot_stack(w, allg_at(job - gc.root_stacks));
+        size_t lo = (size_t)(job - gc.root_stacks) * STACK_BLOCK;
+        size_t hi = lo + STACK_BLOCK;
+        gc_scan_block(w, lo, hi < gc.nstacks ? hi : gc.nstacks);
     }
 }
 
@@ -367,8 +327,7 @@ void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
             continue;
         /* A thread that attached during this cycle: its frames may hold what
          * they held when it was attached before, and that is nobody's. */
-        if (gp->foreign &&
-            !atomic_load_explicit(&gp->gcscandone, memory_order_relaxed))
+        if (gp->foreign && !gc_stack_scanned(gp))
             continue;
         a.goid = gp->goid;
         scanstack(gp, each_stack_range, &a);

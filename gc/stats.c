@@ -11,7 +11,7 @@ bool gc_stats_init(void)
     started_at = nanotime();
     if (!hist_init(&gc.pause) || !hist_init(&gc.stopping) ||
         !hist_init(&gc.pause_start) || !hist_init(&gc.pause_term) ||
-        !hist_init(&gc.assist_hist)) {
+        !hist_init(&gc.assist_hist) || !hist_init(&gc.suspend_hist)) {
         set_error("out of memory for pause histograms");
         return false;
     }
@@ -97,6 +97,18 @@ tarn_status tarn_gc_stats(struct tarn_gc_stats *out)
     summary(&gc.pause_start, &s.pause_start);
     summary(&gc.pause_term, &s.pause_term);
     summary(&gc.assist_hist, &s.assist);
+    summary(&gc.suspend_hist, &s.suspend);
+    s.stack_inuse_bytes = stacks_inuse();
+    s.stack_mapped_bytes = atomic_load(&stack_stats.mapped);
+    s.stack_reserved_bytes = atomic_load(&stack_stats.reserved);
+    s.stack_frozen = atomic_load(&stack_stats.frozen);
+    s.stack_frozen_bytes = atomic_load(&stack_stats.frozen_bytes);
+    s.stack_freezes = atomic_load(&stack_stats.freezes);
+    s.stack_copies = atomic_load(&stack_stats.copies);
+    s.stack_copied_bytes = atomic_load(&stack_stats.copied_bytes);
+    s.stack_grows_in_place = atomic_load(&stack_stats.grows_in_place);
+    s.stack_shrinks = atomic_load(&stack_stats.shrinks);
+    s.stack_released = atomic_load(&stack_stats.released);
     memcpy(out, &s, out->struct_size);
     return TARN_OK;
 }

@@ -866,8 +866,32 @@ void goyield(void)
     mcall(goyield_m);
 }
 
+/* gp need not stop after all. */
+__attribute__((noreturn)) static void go_on(struct g *gp)
+{
+    struct p *pp = getg()->m->p;
+    if (atomic_load(&sched.gcwaiting) ||
+        atomic_load_explicit(&pp->runSafePointFn, memory_order_relaxed) ||
+        atomic_load_explicit(&pp->preempt, memory_order_relaxed))
+        gopreempt_m(gp);
+    atomic_store_explicit(&gp->preempt, false, memory_order_relaxed);
+    atomic_store_explicit(&gp->preemptStop, false, memory_order_relaxed);
+    atomic_store_explicit(&gp->stackguard0, gp->stackguard1,
+                          memory_order_relaxed);
+    if (gp->resume != 0)
+        resume(gp);
+    gogo(gp);
+}
+
 void preemptPark(struct g *gp)
 {
+    if (sched_hooks.stopping != NULL) {
+        enum stopping s = sched_hooks.stopping(gp);
+        if (s == STOPPING_DONE)
+            go_on(gp);
+        if (s == STOPPING_LEFT)
+            schedule();
+    }
     trace_event(TRACE_STOP, gp, 0, 0);
     casGToPreemptScan(gp, Grunning, Gscan | Gpreempted);
     delay_point("preemptPark");

@@ -161,7 +161,7 @@ struct g {
     _Atomic bool preemptStop; /* asked to park as Gpreempted instead */
     bool preemptShrink;  /* stackscan: at the next prologue, a smaller stack */
     _Atomic bool system; /* the runtime's own: not scanned, not counted */
-    _Atomic bool gcscandone;
+    _Atomic uint32_t scancycle; /* gc: of the mark that has scanned the stack */
     _Atomic bool parkingOnChan, activeStackChans;
     _Atomic uint32_t selectDone;
     uint32_t waitreason;
@@ -372,6 +372,13 @@ struct g *allg_at(size_t i);
 
 enum text_kind { TEXT_UNKNOWN, TEXT_UNMANAGED, TEXT_MANAGED };
 
+/* What becomes of a goroutine that was asked to stop. */
+enum stopping {
+    STOPPING_PARK, /* it stops, until somebody readies it */
+    STOPPING_DONE, /* what it was asked for is done */
+    STOPPING_LEFT, /* it belongs to somebody else now, who will ready it */
+};
+
 /* What the layers above install before the first goroutine exists. */
 struct sched_hooks {
     /* Gives gp a stack (kind and size as asked; 0 = default). False: no memory,
@@ -389,6 +396,8 @@ struct sched_hooks {
      * else to do. Called with pp held, not under locks. */
     struct g *(*gc_worker)(struct p *pp, bool idle);
     bool (*gc_work_available)(void);
+    /* gp, asked to stop, is about to. On g0. */
+    enum stopping (*stopping)(struct g *gp);
     /* Before n bytes at dst are overwritten by those at src (NULL: by zeroes):
      * the write barrier, if it is on. */
     void (*bulk_barrier)(void *dst, const void *src, size_t n);

@@ -242,7 +242,7 @@ static void start_goroutine(struct foreign *f)
     atomic_store(&gp->preempt, false);
     atomic_store(&gp->preemptStop, false);
     /* Whatever this cycle saw was another life. */
-    atomic_store_explicit(&gp->gcscandone, false, memory_order_relaxed);
+    atomic_store_explicit(&gp->scancycle, 0, memory_order_relaxed);
     /* As if in a native call: with a stack that can be scanned, no P. */
     gp->syscallsp = (uintptr_t)__builtin_frame_address(0);
     atomic_store(&mp->curg, gp);

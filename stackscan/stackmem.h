@@ -56,7 +56,6 @@ void adjust_records(struct g *gp, uintptr_t lo, uintptr_t hi, intptr_t delta);
 /* poison.c */
 #define STACK_POISON_BYTE 0xfc
 void stack_poison_guard(struct g *gp);
-void stack_check_guard(const struct g *gp); /* throws */
 /* The stack may be used no more. False: it is kept from use; true: *s, another
  * one that was kept long enough, or s itself, is free. */
 bool stack_quarantine(struct stack *s);

@@ -93,6 +93,23 @@ struct suspendGState {
 /* Stops gp where its stack can be read. The caller is a system goroutine or on
  * g0 with its own user goroutine not Grunning. */
 struct suspendGState suspendG(struct g *gp);
+/* One step of that, which never waits. False: not yet; *rq remembers what was
+ * asked, for the next step. By who may call suspendG. */
+struct suspend_request {
+    /* To whom the last signal went, before its handler's asyncGen-th end. */
+    struct m *asyncM;
+    uint32_t asyncGen;
+    /* Signals to one goroutine come at least this far apart, which doubles: where
+     * the first ones hit it in code that cannot be stopped, so will more. */
+    int64_t signal_at, signal_pause;
+    int64_t reissue_at;
+};
+#define SUSPEND_REQUEST_INIT                                                   \
+    {                                                                          \
+        .signal_pause = 5000                                                   \
+    }
+bool suspendG_try(struct g *gp, struct suspend_request *rq,
+                  struct suspendGState *st);
 void resumeG(struct suspendGState s);
 
 /* Calls range(lo, hi, arg) for each address range whose words are gp's roots;
@@ -122,6 +139,7 @@ struct stack_stats {
 };
 extern struct stack_stats stack_stats;
 uint64_t stacks_inuse(void); /* bytes of stacks that belong to a G */
+void stack_check_guard(const struct g *gp); /* throws; poison.c */
 bool stackalloc(struct g *gp, enum stack_kind kind, size_t size);
 void stackfree(struct g *gp);
 

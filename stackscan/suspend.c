@@ -3,90 +3,95 @@
 #include "stackscan/framemap.h"
 #include "stackscan/stackscan.h"
 
-/* Signals to one goroutine come at least this far apart, which doubles: where
- * the first ones hit it in code that cannot be stopped, so will more. */
-#define SIGNAL_PAUSE_MIN 5000
+bool suspendG_try(struct g *gp, struct suspend_request *rq,
+                  struct suspendGState *st)
+{
+    uint32_t s = readgstatus(gp);
+    bool stopped = false;
+    switch (s) {
+    case Gdead:
+    case Gidle:
+        /* A request that was under way to it is wiped by its end. */
+        *st = (struct suspendGState){gp, true, false};
+        return true;
+    case Gpreempted:
+        /* Claimed: from now on we owe it a ready. */
+        if (!casGFromPreempted(gp, Gpreempted, Gwaiting))
+            return false;
+        stopped = true;
+        delay_point("suspendG: claimed");
+        s = Gwaiting;
+        __attribute__((fallthrough));
+    case Grunnable:
+    case Gsyscall:
+    case Gwaiting:
+        while (!castogscanstatus(gp, s, s | Gscan)) {
+            if (!stopped)
+                return false;
+            /* Somebody else looks at it; ours is to see it through. */
+            procyield(10);
+        }
+        /* It stands still: a request left over would make it yield for
+         * nothing. */
+        atomic_store(&gp->preemptStop, false);
+        atomic_store(&gp->preempt, false);
+        atomic_store_explicit(&gp->stackguard0, gp->stackguard1,
+                              memory_order_relaxed);
+        *st = (struct suspendGState){gp, false, stopped};
+        return true;
+    case Grunning: {
+        int64_t now = nanotime();
+        if (atomic_load(&gp->preemptStop) && atomic_load(&gp->preempt) &&
+            atomic_load_explicit(&gp->stackguard0, memory_order_relaxed) ==
+                STACK_PREEMPT &&
+            now < rq->reissue_at &&
+            (rq->asyncM == NULL || now < rq->signal_at ||
+             atomic_load(&rq->asyncM->preemptGen) == rq->asyncGen))
+            return false;
+        /* Posted without holding it still, as preemptone does: it may have
+         * stopped or moved to another M by now, or have ended and begun
+         * another life. Whatever the request hits then ignores it (execute
+         * takes back what was meant for an earlier life, and whoever finds
+         * its guard overwritten without being asked goes on), and we look
+         * again at what gp does. */
+        bool drop = lose_request();
+        rq->reissue_at = now + REISSUE_NS;
+        struct m *mp = __atomic_load_n(&gp->m, __ATOMIC_RELAXED);
+        uint32_t gen = mp != NULL ? atomic_load(&mp->preemptGen) : 0;
+        if (!drop) {
+            atomic_store(&gp->preemptStop, true);
+            atomic_store(&gp->preempt, true);
+            delay_point("suspendG: asked");
+            post_preempt(gp, mp);
+        }
+        delay_point("suspendG: posted");
+        /* It may run elsewhere by now: then the signal asks for nothing
+         * there, and the request above tells us to begin again. */
+        if (!drop && mp != NULL && preempt_signals_on() &&
+            now >= rq->signal_at) {
+            rq->asyncM = mp;
+            rq->asyncGen = gen;
+            rq->signal_at = now + rq->signal_pause;
+            if (rq->signal_pause < REISSUE_NS)
+                rq->signal_pause *= 2;
+            preemptM(mp);
+        }
+        return false;
+    }
+    default:
+        /* Copying its stack, or somebody else's scan bit: both short. */
+        return false;
+    }
+}
 
 struct suspendGState suspendG(struct g *gp)
 {
     struct g *self = getg();
     ASSERT(self->system || self->kind == STACK_SYSTEM);
-    bool stopped = false;
-    int64_t began = 0, yield_at = 0, reissue_at = 0;
-    /* To whom the last signal went, before its handler's gen-th end. */
-    struct m *asyncM = NULL;
-    uint32_t asyncGen = 0;
-    int64_t signal_at = 0, signal_pause = SIGNAL_PAUSE_MIN;
-    for (uint32_t i = 0;; i++) {
-        uint32_t s = readgstatus(gp);
-        switch (s) {
-        case Gdead:
-        case Gidle:
-            /* A request that was under way to it is wiped by its end. */
-            return (struct suspendGState){gp, true, false};
-        case Gpreempted:
-            /* Claimed: from now on we owe it a ready. */
-            if (!casGFromPreempted(gp, Gpreempted, Gwaiting))
-                break;
-            stopped = true;
-            delay_point("suspendG: claimed");
-            s = Gwaiting;
-            __attribute__((fallthrough));
-        case Grunnable:
-        case Gsyscall:
-        case Gwaiting:
-            if (!castogscanstatus(gp, s, s | Gscan))
-                break;
-            /* It stands still: a request left over would make it yield for
-             * nothing. */
-            atomic_store(&gp->preemptStop, false);
-            atomic_store(&gp->preempt, false);
-            atomic_store_explicit(&gp->stackguard0, gp->stackguard1,
-                                  memory_order_relaxed);
-            return (struct suspendGState){gp, false, stopped};
-        case Grunning: {
-            int64_t now = nanotime();
-            if (atomic_load(&gp->preemptStop) && atomic_load(&gp->preempt) &&
-                atomic_load_explicit(&gp->stackguard0, memory_order_relaxed) ==
-                    STACK_PREEMPT &&
-                now < reissue_at &&
-                (asyncM == NULL || now < signal_at ||
-                 atomic_load(&asyncM->preemptGen) == asyncGen))
-                break;
-            /* Posted without holding it still, as preemptone does: it may have
-             * stopped or moved to another M by now, or have ended and begun
-             * another life. Whatever the request hits then ignores it (execute
-             * takes back what was meant for an earlier life, and whoever finds
-             * its guard overwritten without being asked goes on), and we look
-             * again at what gp does. */
-            bool drop = lose_request();
-            reissue_at = now + REISSUE_NS;
-            struct m *mp = __atomic_load_n(&gp->m, __ATOMIC_RELAXED);
-            uint32_t gen = mp != NULL ? atomic_load(&mp->preemptGen) : 0;
-            if (!drop) {
-                atomic_store(&gp->preemptStop, true);
-                atomic_store(&gp->preempt, true);
-                delay_point("suspendG: asked");
-                post_preempt(gp, mp);
-            }
-            delay_point("suspendG: posted");
-            /* It may run elsewhere by now: then the signal asks for nothing
-             * there, and the request above tells us to begin again. */
-            if (!drop && mp != NULL && preempt_signals_on() &&
-                now >= signal_at) {
-                asyncM = mp;
-                asyncGen = gen;
-                signal_at = now + signal_pause;
-                if (signal_pause < REISSUE_NS)
-                    signal_pause *= 2;
-                preemptM(mp);
-            }
-            break;
-        }
-        default:
-            /* Copying its stack, or somebody else's scan bit: both short. */
-            break;
-        }
+    struct suspend_request rq = SUSPEND_REQUEST_INIT;
+    struct suspendGState st;
+    int64_t began = 0, yield_at = 0;
+    for (uint32_t i = 0; !suspendG_try(gp, &rq, &st); i++) {
         procyield(10);
         if ((i & 15) == 15) {
             int64_t now = nanotime();
@@ -99,6 +104,7 @@ struct suspendGState suspendG(struct g *gp)
             }
         }
     }
+    return st;
 }
 
 void resumeG(struct suspendGState st)

@@ -61,8 +61,7 @@ __attribute__((unused)) static bool is_white(const void *p)
 /* My stack has been scanned in this mark: it is black. */
 __attribute__((unused)) static bool stack_black(void)
 {
-    return marking() &&
-           atomic_load_explicit(&getg()->gcscandone, memory_order_relaxed);
+    return marking() && gc_stack_scanned(getg());
 }
 
 /* A safe point; where there is but one P, others run. */

@@ -105,8 +105,7 @@ static void move_to_global(struct lost **from, struct holder *h)
 
 static bool stack_black(void)
 {
-    return atomic_load(&gc.phase) == GC_MARK &&
-           atomic_load_explicit(&getg()->gcscandone, memory_order_relaxed);
+    return atomic_load(&gc.phase) == GC_MARK && gc_stack_scanned(getg());
 }
 
 __attribute__((noinline)) static void prepare(struct door **root)

@@ -49,6 +49,17 @@ struct tarn_gc_stats {
     struct tarn_histogram_stats pause_start; /* stops that start a mark */
     struct tarn_histogram_stats pause_term;  /* stops that end a mark */
     struct tarn_histogram_stats assist;      /* single assists */
+    struct tarn_histogram_stats suspend; /* goroutines held for their scan */
+    uint64_t stack_inuse_bytes;          /* of stacks that goroutines have */
+    uint64_t stack_mapped_bytes;         /* and of free ones; touched or not */
+    uint64_t stack_reserved_bytes; /* of addresses, for large ones to grow */
+    uint64_t stack_frozen;         /* waiting goroutines without a stack */
+    uint64_t stack_frozen_bytes;   /* what keeps their frames */
+    uint64_t stack_freezes;        /* since the start, as all below */
+    uint64_t stack_copies, stack_copied_bytes; /* moves of stacks */
+    uint64_t stack_grows_in_place;
+    uint64_t stack_shrinks;
+    uint64_t stack_released; /* free stacks whose memory went back */
 };
 
 /* foreign. */
