@@ -427,7 +427,9 @@ static void test_walk_registers(void)
     CHECK_EQ(found_r12, saved_r12);
 }
 
-/* Others, in every state in which they are scanned. */
+/* Others, in every state in which they are scanned. They are known by their
+ * frames. */
+#define NOT_A_JUMP __asm__ volatile("")
 static _Atomic int state_ready;
 static tarn_chan *state_chan;
 
@@ -455,6 +457,7 @@ static void *native_wait(void *unused)
 static void in_native(void *unused)
 {
     tarn_native_call(native_wait, unused);
+    NOT_A_JUMP;
 }
 
 __attribute__((noinline)) static void in_native_stack(void *unused)
@@ -480,6 +483,7 @@ static void *native_calls_back(void *unused)
 static void in_callback(void *unused)
 {
     tarn_native_call(native_calls_back, unused);
+    NOT_A_JUMP;
 }
 
 static void in_sleep(void *unused)
