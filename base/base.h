@@ -143,6 +143,16 @@ void usleep_os(uint32_t us); /* nanosleep of this thread, EINTR resumed */
 uint32_t cpu_count(void);    /* in this process's affinity mask, >= 1 */
 int32_t gettid_os(void);
 
+/* A state for one of many generators of a run: what those of near streams yield
+ * has nothing in common. */
+ALWAYS_INLINE uint64_t rand_state(uint64_t seed, uint64_t stream)
+{
+    uint64_t x = seed + (stream + 1) * UINT64_C(0x9E3779B97F4A7C15);
+    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
+    x ^= x >> 31;
+    return x != 0 ? x : 1;
+}
 /* xorshift64*; state must not be 0. */
 ALWAYS_INLINE uint64_t rand_next(uint64_t *state)
 {

@@ -152,10 +152,7 @@ void m_init(struct m *mp)
     mp->g0->m = mp;
     static _Atomic uint64_t ids;
     mp->id = atomic_fetch_add(&ids, 1);
-    mp->rand =
-        (uint64_t)options.seed * UINT64_C(0x9E3779B97F4A7C15) + mp->id + 1;
-    if (mp->rand == 0)
-        mp->rand = 1;
+    mp->rand = rand_state((uint64_t)options.seed, mp->id * 2);
     mp->sigrand = mp->rand;
     if (known)
         return;
@@ -303,10 +300,7 @@ static bool procs_init(uint32_t n)
         }
         pp->id = i;
         atomic_store(&pp->status, Pgcstop);
-        pp->rand =
-            (uint64_t)options.seed * UINT64_C(0xD1342543DE82EF95) + i * 2 + 1;
-        if (pp->rand == 0)
-            pp->rand = 1;
+        pp->rand = rand_state((uint64_t)options.seed, (uint64_t)i * 2 + 1);
         timers_init(&pp->timers);
         if (sched_hooks.p_init && !sched_hooks.p_init(pp))
             return false;

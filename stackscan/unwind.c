@@ -289,9 +289,6 @@ static bool run(struct bytes b, const struct cfi *c, uintptr_t loc,
             set_rule(r, uleb(&b), SAME, 0);
             break;
         case 0x09: /* register */
-            set_rule(r, uleb(&b), LOST, 0);
-            uleb(&b);
-            break;
         case 0x14: /* val_offset */
         case 0x15: /* val_offset_sf */
             set_rule(r, uleb(&b), LOST, 0);

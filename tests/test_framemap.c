@@ -339,7 +339,7 @@ __attribute__((noinline)) static uint64_t registers(uint64_t a, int n)
     if (n == 0)
         compare(10);
     else
-        registers(f, n - 1);
+        f ^= registers(f, n - 1); /* no loop can do it */
     return a + b + c + d + e + f;
 }
 
@@ -352,7 +352,7 @@ static void test_walk(void)
     for (int i = 1; i < 30; i++)
         with_alloca(i * 8);
     through_libc();
-    registers(3, 12);
+    CHECK_NE(registers(3, 12), 0u);
 }
 
 /* Registers: what the walk finds for a frame is what the frame has. */
@@ -427,7 +427,9 @@ static void test_walk_registers(void)
     CHECK_EQ(found_r12, saved_r12);
 }
 
-/* Others, in every state in which they are scanned. */
+/* Others, in every state in which they are scanned. They are known by their
+ * frames. */
+#define NOT_A_JUMP __asm__ volatile("")
 static _Atomic int state_ready;
 static tarn_chan *state_chan;
 
@@ -455,6 +457,7 @@ static void *native_wait(void *unused)
 static void in_native(void *unused)
 {
     tarn_native_call(native_wait, unused);
+    NOT_A_JUMP;
 }
 
 __attribute__((noinline)) static void in_native_stack(void *unused)
@@ -480,6 +483,7 @@ static void *native_calls_back(void *unused)
 static void in_callback(void *unused)
 {
     tarn_native_call(native_calls_back, unused);
+    NOT_A_JUMP;
 }
 
 static void in_sleep(void *unused)

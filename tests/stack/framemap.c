@@ -418,7 +418,10 @@ static void with_blind_frame(void)
     blind = true;
     one_run(true);
     CHECK_EQ(result.dead_alive, BOTTOMS * (LEVELS - 1));
-    CHECK_EQ(result.changed, result.moved);
+    /* Moves from before the call of that frame leave the numbers above alone. */
+    CHECK_LE(result.changed, result.moved);
+    if (!options.stackmove)
+        CHECK_EQ(result.changed, result.moved);
     maps_off();
 }
 
