@@ -110,6 +110,7 @@ void behave_locals(uint64_t *rng)
     {                                                                          \
         volatile uint64_t a[(size_t)kib << 7];                                 \
         size_t last = sizeof a / sizeof a[0] - 1;                              \
+        __asm__ volatile("" : : "r"(a) : "memory"); /* all of it is needed */  \
         a[0] = 1;                                                              \
         a[last] = 2;                                                           \
         if (a[0] != 1 || a[last] != 2)                                         \
