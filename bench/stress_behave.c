@@ -75,32 +75,42 @@ void behave_argument(uint64_t *rng)
     spin_end();
 }
 
-static void hold_spinning(uint64_t *rng,
-                          hold_fn (*pick)(uint64_t *rng, const char **name))
+/* Few may spin at a time: who may does all three, as far as they are wanted. */
+static void hold_spinning(uint64_t *rng)
 {
-    const char *name;
+    static const struct {
+        enum behaviour what;
+        hold_fn (*pick)(uint64_t *rng, const char **name);
+    } kinds[] = {{DO_vector, hold_vector},
+                 {DO_register, hold_general},
+                 {DO_redzone, hold_red_zone}};
     if (!stress_async || !spin_begin()) {
         behave_yield(rng);
         return;
     }
-    hold_fn fn = pick(rng, &name);
-    hold_in(fn, name);
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        const char *name;
+        if (!(plan.behaviours >> kinds[i].what & 1))
+            continue;
+        hold_fn fn = kinds[i].pick(rng, &name);
+        hold_in(fn, name);
+    }
     spin_end();
 }
 
 void behave_register(uint64_t *rng)
 {
-    hold_spinning(rng, hold_general);
+    hold_spinning(rng);
 }
 
 void behave_vector(uint64_t *rng)
 {
-    hold_spinning(rng, hold_vector);
+    hold_spinning(rng);
 }
 
 void behave_redzone(uint64_t *rng)
 {
-    hold_spinning(rng, hold_red_zone);
+    hold_spinning(rng);
 }
 
 static void hold_biased(uint64_t *rng, int bias, const char *what)

@@ -86,13 +86,18 @@ static void collect(void)
         stress_fail("tarn_gc", tarn_last_error(), 0, NULL);
 }
 
+static void stop_world(void)
+{
+    if (tarn_world_stop() != TARN_OK)
+        stress_fail("tarn_world_stop", tarn_last_error(), 0, NULL);
+}
+
 /* Every span, list and counter of the heap; nothing sweeps meanwhile. */
 static void verify_heap(void)
 {
     for (int i = 0; i < 100; i++) {
         collect();
-        if (tarn_world_stop() != TARN_OK)
-            stress_fail("tarn_world_stop", tarn_last_error(), 0, NULL);
+        stop_world();
         bool quiet = atomic_load(&gc.phase) == GC_OFF &&
                      (atomic_load(&heap.sweepers) & SWEEP_DRAINED) != 0;
         if (quiet)
@@ -108,7 +113,9 @@ static void last_checks(void)
     graph_check();
     /* Nobody else runs: what the mark finds and what a second, simple one finds
      * must agree, whatever the mode was. */
+    stop_world();
     options.checkmark = 1;
+    tarn_world_start();
     collect();
     graph_check();
     verify_heap();

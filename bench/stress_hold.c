@@ -3,8 +3,8 @@
  * has the pointer: first the slot that it is taken from, then also the register,
  * then the register only.
  *
- * Every other register is cleared before: what a function that ran earlier left
- * there would keep the object alive as well. */
+ * Every other register is cleared before, and the red zone, which is scanned too:
+ * what a function that ran earlier left there would keep the object alive. */
 #include "bench/stress.h"
 
 /* clang-format off */
@@ -33,6 +33,9 @@
     ".endr\n"                                                                  \
     ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"                           \
     "pxor %xmm\\n, %xmm\\n\n"                                                  \
+    ".endr\n"                                                                  \
+    ".irp n,8,16,24,32,40,48,56,64,72,80,88,96,104,112,120,128\n"              \
+    "movq $0, -\\n(%rsp)\n"                                                    \
     ".endr\n"
 #define CLEAR_ALL                                                              \
     CLEAR_SCRATCH                                                              \

@@ -40,10 +40,18 @@ NI static void hold_in_root(void **root, uint64_t *rng, const char *what)
     shape_check(&slot, id, what);
 }
 
+/* Leaves no copy with the caller. */
+NI static void put_barriered(void **at, uint64_t id)
+{
+    void *slot = NULL;
+    shape_build(&slot, id);
+    tarn_store(at, slot);
+}
+
 static void hold_in_range(uint64_t *rng, unsigned flags)
 {
     enum { WORDS = 8 };
-    void **range = calloc(WORDS, sizeof *range), *slot = NULL;
+    void **range = calloc(WORDS, sizeof *range);
     if (range == NULL || tarn_roots_add(range, range + WORDS, flags) != TARN_OK)
         stress_fail("root range", tarn_last_error(), 0, NULL);
     void **at = &range[stress_below(rng, WORDS)];
@@ -51,9 +59,7 @@ static void hold_in_range(uint64_t *rng, unsigned flags)
     if (flags == TARN_ROOTS_PLAIN) {
         hold_in_root(at, rng, "held by a plain root range");
     } else {
-        shape_build(&slot, id);
-        tarn_store(at, slot);
-        *(void *volatile *)&slot = NULL;
+        put_barriered(at, id);
         wait_until(hold_end(), rng);
         shape_check(at, id, "held by a barriered root range");
         tarn_store(at, NULL);

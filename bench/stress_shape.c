@@ -219,7 +219,7 @@ static wait_fn wait_any(uint64_t *rng)
 {
     static const wait_fn steps[] = {tarn_yield,  step_call, step_garbage,
                                     step_sleep,  step_gate, step_tick,
-                                    step_native, step_poll, step_call};
+                                    step_native, step_poll};
     return steps[stress_below(rng, sizeof steps / sizeof steps[0])];
 }
 

@@ -110,17 +110,26 @@ static size_t word_text(char *buf, size_t len, const char *what, uint64_t v)
     return n < 0 ? 0 : (size_t)n < len ? (size_t)n : len - 1;
 }
 
-static void print_event(const struct printer *p, const struct trace_event *e,
-                        int p_id)
+/* Its owner may be writing it. */
+static struct trace_event read_event(const struct trace_event *e)
+{
+    return (struct trace_event){
+        __atomic_load_n(&e->tsc, __ATOMIC_RELAXED),
+        __atomic_load_n(&e->goid_kind, __ATOMIC_RELAXED),
+        __atomic_load_n(&e->a, __ATOMIC_RELAXED),
+        __atomic_load_n(&e->b, __ATOMIC_RELAXED)};
+}
+
+static void print_event(const struct printer *p, struct trace_event e, int p_id)
 {
     char words[128] = "";
-    uint32_t kind = e->goid_kind & 0xff;
-    uint64_t goid = e->goid_kind >> 8;
+    uint32_t kind = e.goid_kind & 0xff;
+    uint64_t goid = e.goid_kind >> 8;
     if (kind >= ARRAY_LEN(kinds))
         return; /* torn */
-    size_t n = word_text(words, sizeof words, kinds[kind].a, e->a);
-    word_text(words + n, sizeof words - n, kinds[kind].b, e->b);
-    double ago = (double)(int64_t)(p->now_tsc - e->tsc) * p->us;
+    size_t n = word_text(words, sizeof words, kinds[kind].a, e.a);
+    word_text(words + n, sizeof words - n, kinds[kind].b, e.b);
+    double ago = (double)(int64_t)(p->now_tsc - e.tsc) * p->us;
     if (p_id >= 0)
         PUT("  %12.3f us  P %d: %s%s\n", -ago, p_id, kinds[kind].text, words);
     else
@@ -138,20 +147,19 @@ static void print_ring(const struct printer *p, const struct trace_ring *r)
 {
     uint64_t n = __atomic_load_n(&r->n, __ATOMIC_RELAXED);
     for (uint64_t i = n > TRACE_EVENTS ? n - TRACE_EVENTS : 0; i < n; i++)
-        print_event(p, &r->e[i % TRACE_EVENTS], -1);
+        print_event(p, read_event(&r->e[i % TRACE_EVENTS]), -1);
 }
 
-/* The latest event of goid before tsc, in any ring. */
-static const struct trace_event *latest_before(uint64_t goid, uint64_t tsc,
-                                               uint32_t *ring)
+/* The latest event of goid before tsc, in any ring; tsc 0: there is none. */
+static struct trace_event latest_before(uint64_t goid, uint64_t tsc,
+                                        uint32_t *ring)
 {
-    const struct trace_event *best = NULL;
+    struct trace_event best = {0, 0, 0, 0};
     for (uint32_t i = 0; i <= nprocs; i++) {
         const struct trace_ring *r = ring_at(i);
         for (uint32_t k = 0; k < TRACE_EVENTS; k++) {
-            const struct trace_event *e = &r->e[k];
-            if (e->tsc == 0 || e->goid_kind >> 8 != goid || e->tsc >= tsc ||
-                (best != NULL && e->tsc <= best->tsc))
+            struct trace_event e = read_event(&r->e[k]);
+            if (e.goid_kind >> 8 != goid || e.tsc >= tsc || e.tsc <= best.tsc)
                 continue;
             best = e;
             *ring = i;
@@ -167,16 +175,16 @@ static void print_goroutine(const struct printer *p)
     uint32_t n = 0;
     uint64_t tsc = UINT64_MAX;
     while (n < TRACE_EVENTS) {
-        const struct trace_event *e = latest_before(p->goid, tsc, &where[n]);
-        if (e == NULL)
+        struct trace_event e = latest_before(p->goid, tsc, &where[n]);
+        if (e.tsc == 0)
             break;
-        found[n++] = *e;
-        tsc = e->tsc;
+        found[n++] = e;
+        tsc = e.tsc;
     }
     PUT("events of goroutine %llu, the last one last:%s\n",
         (unsigned long long)p->goid, n == 0 ? " none" : "");
     while (n-- > 0)
-        print_event(p, &found[n], where[n] < nprocs ? (int)where[n] : 9999);
+        print_event(p, found[n], where[n] < nprocs ? (int)where[n] : 9999);
 }
 
 #define MAX_FRAMES 32
@@ -236,7 +244,7 @@ NO_SANITIZE void trace_print(void)
         p.goid = gp != NULL ? gp->goid : 0;
     }
     for (uint32_t i = 0; i <= nprocs; i++) {
-        if (ring_at(i)->n == 0)
+        if (__atomic_load_n(&ring_at(i)->n, __ATOMIC_RELAXED) == 0)
             continue;
         if (i < nprocs)
             PUT("last events of P %u:\n", i);
