@@ -194,7 +194,7 @@ static void *refused_calls(void *vchan)
     CHECK(said("this thread is attached or runs goroutines already"));
     CHECK_ST(tarn_thread_detach(), TARN_ESTATE);
     CHECK_EQ(tarn_read(0, &v, 1), -EPERM);
-    CHECK(said("tarn_syscall: not called on a goroutine"));
+    CHECK(said("tarn_read: not called on a goroutine"));
     CHECK_EQ(tarn_nanosleep(1), -EPERM);
     CHECK_EQ(tarn_futex_wait((uint32_t *)&gate.set, 0, 1), -EPERM);
     tarn_yield();
