@@ -835,6 +835,8 @@ void gopreempt_m(struct g *gp)
 static void goyield_m(struct g *gp)
 {
     struct p *pp = getg()->m->p;
+    if (unlikely(getg()->m->locks != 0))
+        blocked_with_m(gp, "yields");
     casgstatus(gp, Grunning, Grunnable);
     dropg();
     runqput(pp, gp, false);

@@ -338,6 +338,37 @@ static void test_tarn_world(void)
     load_end();
 }
 
+/* A mutex whose waiter has waited so long that it is handed over: by whoever has
+ * stopped the world, who cannot let the new owner run yet. */
+static tarn_mutex handed;
+static tarn_waitgroup handed_over;
+
+static void wants_mutex(void *unused)
+{
+    (void)unused;
+    tarn_mutex_lock(&handed);
+    tarn_mutex_unlock(&handed);
+    tarn_waitgroup_done(&handed_over);
+}
+
+static void test_unlock_stopped(void)
+{
+    for (int i = 0; i < 10; i++) {
+        tarn_mutex_lock(&handed);
+        tarn_waitgroup_add(&handed_over, 1);
+        go(wants_mutex, NULL);
+        while (LOAD(handed.q.head) == NULL)
+            tarn_yield();
+        /* How long makes it a hand-over; more is no harm. */
+        tarn_sleep(2000000);
+        CHECK_ST(tarn_world_stop(), TARN_OK);
+        tarn_mutex_unlock(&handed);
+        CHECK(!tarn_mutex_try_lock(&handed));
+        CHECK_ST(tarn_world_start(), TARN_OK);
+        tarn_waitgroup_wait(&handed_over);
+    }
+}
+
 static void blocks_stopped(void *unused)
 {
     (void)unused;
@@ -381,6 +412,7 @@ static void body(void)
     RUN(test_everything);
     RUN(test_brief_lives);
     RUN(test_tarn_world);
+    RUN(test_unlock_stopped);
 }
 
 /* tarn_main ends in the middle of anything, and a later one finds it so. */
