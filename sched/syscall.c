@@ -433,20 +433,23 @@ static bool callback_begin(struct m *mp)
 }
 
 /* As the goroutine still. */
-static void callback_end(struct m *mp)
+static void callback_end(struct g *gp)
 {
+    struct m *mp = gp->m;
+    if (unlikely(mp->locks != 0))
+        blocked_with_m(gp, "returns from a callback");
     if (likely(mp != &m0))
         return;
-    struct g *gp = NULL;
+    struct g *waits = NULL;
     lock(&sched.lock);
     ASSERT(sched.m0_callbacks > 0);
     if (--sched.m0_callbacks == 0) {
-        gp = sched.main_waits;
+        waits = sched.main_waits;
         sched.main_waits = NULL;
     }
     unlock(&sched.lock);
-    if (gp != NULL)
-        goready(gp);
+    if (waits != NULL)
+        goready(waits);
 }
 
 static void callback_body(void *vc)
@@ -457,7 +460,7 @@ static void callback_body(void *vc)
     void *arg = c->arg;
     exitsyscall_own(gp);
     fn(arg);
-    callback_end(gp->m);
+    callback_end(gp);
 }
 
 static void callback_reenter(struct g *gp)
@@ -476,7 +479,7 @@ static NOINLINE void callback_on_stack(struct g *gp, tarn_fn fn, void *arg)
     held[6] = gp->syscallsp;
     exitsyscall(gp);
     fn(arg);
-    callback_end(gp->m);
+    callback_end(gp);
     for (int i = 0; i < 6; i++)
         gp->native_regs[i] = held[i];
     gp->syscallsp = held[6];
@@ -500,6 +503,10 @@ tarn_status tarn_callback(tarn_fn fn, void *arg)
         if (st != TARN_OK)
             return st;
         fn(arg);
+        /* Nobody could start it again, or detach this thread. */
+        gp = getg();
+        if (unlikely(gp != NULL && gp->m->locks != 0))
+            blocked_with_m(gp, "returns from a callback");
         return tarn_thread_detach();
     }
     if (gp->kind != STACK_SYSTEM) {

@@ -333,6 +333,8 @@ static void give_back(struct foreign *f)
 
 static void detach(struct foreign *f)
 {
+    if (unlikely(f->m.locks != 0))
+        blocked_with_m(&f->g, "ends");
     systemstack(detach_on_g0, f);
     give_back(f);
 }
@@ -366,6 +368,12 @@ tarn_status tarn_thread_detach(void)
     }
     if (gp->lockedcount != 1 + gp->userlocks) {
         set_error("tarn_thread_detach: in a callback from native code");
+        return TARN_ESTATE;
+    }
+    if (gp->worldstopped) {
+        set_error("tarn_thread_detach: goroutine %llu has stopped the world "
+                  "(tarn_world_stop)",
+                  (unsigned long long)gp->goid);
         return TARN_ESTATE;
     }
     struct foreign *f = gp->m->foreign;
