@@ -108,7 +108,8 @@ static void scan_segment(uintptr_t lo, uintptr_t hi, void *w)
 }
 
 /* Inside dl_iterate_phdr, whose lock keeps dlclose away: by the list if nothing
- * was loaded or unloaded since it was made, else as they come. */
+ * was loaded or unloaded since it was made, else as they come. The list is the
+ * driver's, who alone makes and scans it: rootlock is not to be held here. */
 static int scan_segments(struct dl_phdr_info *info, size_t size, void *w)
 {
     (void)size;
@@ -152,8 +153,10 @@ void gc_scan_plain_roots(struct gcwork *w)
 {
     if (GC_FAULT(RESCAN) && atomic_load(&sched.gcwaiting))
         return;
-    lock(&gc.rootlock);
+    /* The loader's lock comes before rootlock: a thread whose callback
+     * dl_iterate_phdr is in may add ranges. */
     dl_iterate_phdr(scan_segments, w);
+    lock(&gc.rootlock);
     for (size_t i = 0; i < gc.nplain; i++)
         scan_conservative(gc.plain[i].lo, gc.plain[i].hi, w, false);
     for (size_t i = 0; i < gc.nbarriered; i++)
