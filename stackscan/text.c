@@ -12,10 +12,14 @@
  *      prologue, else not.
  *
  * Modules come and go. Their table is made anew outside of handlers when the
- * loader's counts have changed. Until then a handler may know a module that is no
- * more, in whose place there is another one: so it asks the C library too, whose
- * own table (_dl_find_object, glibc 2.35) is made to be read by handlers, and
- * believes in no module whose unwind table is not where it was.
+ * loader's counts have changed. Until then a handler may find one in it that is no
+ * more, in whose place there is another: of the same name perhaps, or of the same
+ * layout. So it asks the C library, whose own table (_dl_find_object, glibc 2.35)
+ * is made to be read by handlers, what is loaded there now, and believes our table
+ * only if that has the same ELF and program headers, and at the same place a note
+ * that says of this text what the one said that we read. All else that decides is
+ * read from the module itself. Where the C library cannot be asked, only the
+ * program itself is known: nobody can unload that.
  *
  * A table is freed when no handler can be reading it: readers of each of two
  * epochs are counted, writers change the epoch twice and wait for both.
@@ -30,6 +34,7 @@
 #include <link.h>
 
 #include "base/sysmem.h"
+#include "base/vm.h"
 #include "stackscan/stackscan.h"
 #include "tarn/preempt.h"
 
@@ -42,12 +47,26 @@ struct ranges {
     struct range r[]; /* sorted, apart */
 };
 
+/* What a note says, and where: the note, and the pair in it. */
+struct noted {
+    uintptr_t lo, hi, note, pair;
+};
+
+struct noted_ranges {
+    size_t n;
+    struct noted r[]; /* sorted, apart */
+};
+
 struct module {
-    uintptr_t lo, hi;  /* of its executable segments */
+    uintptr_t lo, hi; /* of its executable segments */
+    uintptr_t start;  /* of all: its ELF header */
+    bool program;     /* that cannot be unloaded */
+    void *headers;    /* a copy of ELF and program headers; NULL: unusual */
+    size_t headers_size;
     uintptr_t eh_hdr;  /* .eh_frame_hdr, 0: none */
     uintptr_t eh_base; /* of the read-only segment that holds the tables */
     uintptr_t eh_end;
-    struct ranges *managed; /* by notes; NULL: none */
+    struct noted_ranges *managed; /* by notes; NULL: none */
 };
 
 struct modules {
@@ -203,17 +222,66 @@ static uintptr_t function_start(const struct module *m, uintptr_t pc)
 #pragma weak _dl_find_object
 #endif
 
-/* Is m still what is loaded at pc? */
+/* Is what is loaded at pc laid out like m? Then all that m knows of is there, and
+ * can be read. */
 static bool still_there(const struct module *m, uintptr_t pc)
 {
+    if (m->program)
+        return true;
 #ifdef DLFO_STRUCT_HAS_EH_DBASE
     struct dl_find_object o;
-    if (_dl_find_object != NULL)
+    if (_dl_find_object != NULL && m->headers != NULL)
         return _dl_find_object((void *)pc, &o) == 0 &&
-               (uintptr_t)o.dlfo_eh_frame == m->eh_hdr;
+               (uintptr_t)o.dlfo_map_start == m->start &&
+               memcmp((const void *)m->start, m->headers, m->headers_size) == 0;
 #endif
-    (void)m, (void)pc;
-    return true;
+    (void)pc;
+    return false;
+}
+
+#define NOTE_NAME 12 /* its offset, and that of the description */
+#define NOTE_DESC 20
+
+static bool is_our_note(uintptr_t note)
+{
+    return get32(note) == 5 && get32(note + 8) == 1 &&
+           memcmp((const void *)(note + NOTE_NAME), "Tarn", 5) == 0;
+}
+
+/* Two words, each the distance from itself to the address it stands for. */
+static struct range read_pair(uintptr_t at)
+{
+    int64_t lo, hi;
+    memcpy(&lo, (const void *)at, 8);
+    memcpy(&hi, (const void *)(at + 8), 8);
+    return (struct range){at + (uintptr_t)lo, at + 8 + (uintptr_t)hi};
+}
+
+/* Does the note that was read into r still say so? */
+static bool note_says(const struct noted *r)
+{
+    if (!is_our_note(r->note) ||
+        r->pair + 16 > r->note + NOTE_DESC + get32(r->note + 4))
+        return false;
+    struct range now = read_pair(r->pair);
+    return now.lo == r->lo && now.hi == r->hi;
+}
+
+/* Is pc in text that a note of m calls managed? */
+static bool noted(const struct module *m, uintptr_t pc)
+{
+    size_t lo = 0, hi = m->managed ? m->managed->n : 0;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        const struct noted *r = &m->managed->r[mid];
+        if (pc < r->lo)
+            hi = mid;
+        else if (pc >= r->hi)
+            lo = mid + 1;
+        else
+            return m->program || note_says(r);
+    }
+    return false;
 }
 
 static enum text_kind kind_in(const struct modules *ms, uintptr_t pc)
@@ -229,7 +297,7 @@ static enum text_kind kind_in(const struct modules *ms, uintptr_t pc)
             const struct module *m = &ms->m[mid];
             if (!still_there(m, pc))
                 return TEXT_UNKNOWN;
-            if (in_ranges(m->managed, pc))
+            if (noted(m, pc))
                 return TEXT_MANAGED;
             uintptr_t start = function_start(m, pc);
             /* Ours is for the linker to look at. */
@@ -254,43 +322,46 @@ enum text_kind text_kind(uintptr_t pc)
 
 /* --- modules ----------------------------------------------------------------------- */
 
+static void free_module(struct module *m)
+{
+    sys_free(m->managed);
+    sys_free(m->headers);
+}
+
 static void free_modules(struct modules *ms)
 {
     if (ms == NULL)
         return;
     for (size_t i = 0; i < ms->n; i++)
-        sys_free(ms->m[i].managed);
+        free_module(&ms->m[i]);
     sys_free(ms);
 }
 
-static void sort_ranges(struct range *r, size_t n)
+static void sort_ranges(struct noted *r, size_t n)
 {
     for (size_t i = 1; i < n; i++)
         for (size_t k = i; k > 0 && r[k].lo < r[k - 1].lo; k--) {
-            struct range t = r[k];
+            struct noted t = r[k];
             r[k] = r[k - 1];
             r[k - 1] = t;
         }
 }
 
-/* Adds the pairs of one note of ours to *rs; false: no memory. */
-static bool add_note(struct ranges **rs, uintptr_t desc, size_t size)
+/* Adds the pairs of a note of ours to *rs; false: no memory. */
+static bool add_note(struct noted_ranges **rs, uintptr_t note)
 {
     size_t have = *rs ? (*rs)->n : 0;
-    size_t pairs = size / 16;
-    struct ranges *more =
-        sys_realloc(*rs, sizeof(*more) + (have + pairs) * sizeof(struct range));
+    size_t pairs = get32(note + 4) / 16;
+    struct noted_ranges *more =
+        sys_realloc(*rs, sizeof(*more) + (have + pairs) * sizeof(struct noted));
     if (more == NULL)
         return false;
     more->n = have;
     for (size_t i = 0; i < pairs; i++) {
-        uintptr_t at = desc + i * 16;
-        int64_t lo, hi;
-        memcpy(&lo, (const void *)at, 8);
-        memcpy(&hi, (const void *)(at + 8), 8);
-        struct range r = {at + (uintptr_t)lo, at + 8 + (uintptr_t)hi};
+        uintptr_t at = note + NOTE_DESC + i * 16;
+        struct range r = read_pair(at);
         if (r.lo < r.hi)
-            more->r[more->n++] = r;
+            more->r[more->n++] = (struct noted){r.lo, r.hi, note, at};
     }
     *rs = more;
     return true;
@@ -299,25 +370,67 @@ static bool add_note(struct ranges **rs, uintptr_t desc, size_t size)
 static bool read_notes(struct module *m, uintptr_t p, uintptr_t end)
 {
     while (p + 12 <= end) {
-        uint32_t name = get32(p), desc = get32(p + 4), type = get32(p + 8);
-        uintptr_t d = p + 12 + ALIGN_UP((uintptr_t)name, (uintptr_t)4);
+        uint32_t name = get32(p), desc = get32(p + 4);
+        uintptr_t d = p + NOTE_NAME + ALIGN_UP((uintptr_t)name, (uintptr_t)4);
         uintptr_t next = d + ALIGN_UP((uintptr_t)desc, (uintptr_t)4);
         if (next > end || next < p)
             break;
-        if (name == 5 && type == 1 &&
-            memcmp((const void *)(p + 12), "Tarn", 5) == 0 &&
-            !add_note(&m->managed, d, desc))
+        if (is_our_note(p) && !add_note(&m->managed, p))
             return false;
         p = next;
     }
     return true;
 }
 
+/* Copies what tells m from another module in its place. False: no memory. */
+static bool copy_headers(struct module *m, const struct dl_phdr_info *info)
+{
+    m->start = UINTPTR_MAX;
+    const ElfW(Phdr) *first = NULL;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        uintptr_t lo = info->dlpi_addr + ph->p_vaddr;
+        if (ph->p_type == PT_LOAD && lo < m->start) {
+            m->start = lo;
+            first = ph;
+        }
+    }
+    m->start = ALIGN_DOWN(m->start, (uintptr_t)OS_PAGE);
+    if (first == NULL || first->p_offset != 0 || !(first->p_flags & PF_R) ||
+        first->p_filesz < sizeof(ElfW(Ehdr)))
+        return true;
+    const ElfW(Ehdr) *eh = (const ElfW(Ehdr) *)m->start;
+    uint64_t n = eh->e_phoff + (uint64_t)eh->e_phnum * sizeof(ElfW(Phdr));
+    /* In the first page, of which a handler knows that it can be read. */
+    if (memcmp(eh->e_ident, ELFMAG, SELFMAG) != 0 || n > first->p_filesz ||
+        n > OS_PAGE || eh->e_phoff != sizeof(*eh))
+        return true;
+    m->headers = sys_alloc(n);
+    if (m->headers == NULL)
+        return false;
+    memcpy(m->headers, eh, n);
+    m->headers_size = n;
+    return true;
+}
+
+/* Do the module's notes lie in memory? */
+static bool readable(const struct dl_phdr_info *info, const ElfW(Phdr) * note)
+{
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        if (ph->p_type == PT_LOAD && (ph->p_flags & PF_R) &&
+            note->p_vaddr >= ph->p_vaddr &&
+            note->p_vaddr + note->p_memsz <= ph->p_vaddr + ph->p_memsz)
+            return true;
+    }
+    return false;
+}
+
 struct collect {
     struct modules *ms;
     size_t cap;
     const struct modules *old;
-    bool same, failed;
+    bool same, failed, later;
 };
 
 static int collect_module(struct dl_phdr_info *info, size_t size, void *vc)
@@ -330,6 +443,9 @@ static int collect_module(struct dl_phdr_info *info, size_t size, void *vc)
         return 1;
     }
     struct module m = {.lo = UINTPTR_MAX};
+    /* It comes first, and its name is empty. */
+    m.program = !c->later && info->dlpi_name != NULL && *info->dlpi_name == 0;
+    c->later = true;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
         uintptr_t lo = info->dlpi_addr + ph->p_vaddr;
@@ -365,15 +481,17 @@ static int collect_module(struct dl_phdr_info *info, size_t size, void *vc)
         c->ms = more;
         c->cap = cap;
     }
-    for (int i = 0; i < info->dlpi_phnum; i++) {
+    bool ok = copy_headers(&m, info);
+    for (int i = 0; i < info->dlpi_phnum && ok; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
         uintptr_t lo = info->dlpi_addr + ph->p_vaddr;
-        if (ph->p_type == PT_NOTE && ph->p_align <= 4 &&
-            !read_notes(&m, lo, lo + ph->p_memsz)) {
-            sys_free(m.managed);
-            c->failed = true;
-            return 1;
-        }
+        if (ph->p_type == PT_NOTE && ph->p_align <= 4 && readable(info, ph))
+            ok = read_notes(&m, lo, lo + ph->p_memsz);
+    }
+    if (!ok) {
+        free_module(&m);
+        c->failed = true;
+        return 1;
     }
     if (m.managed != NULL)
         sort_ranges(m.managed->r, m.managed->n);
