@@ -223,8 +223,14 @@ void mexit(void)
 {
     struct m *mp = getg()->m;
     ASSERT(mp != &m0 && mp->foreign == NULL && mp->lockedg == NULL);
+    /* At the limit of threads the P may need one that takes our place. We are
+     * awake until it has been handed on, so checkdead still counts us. */
+    lock(&sched.lock);
+    sched.nmleaving++;
+    unlock(&sched.lock);
     handoffp(releasep());
     lock(&sched.lock);
+    sched.nmleaving--;
     sched.mnext--;
     checkdead();
     unlock(&sched.lock);
@@ -238,7 +244,7 @@ void newm(void (*fn)(void), struct p *pp)
     struct m *mp = sched.mfree;
     if (mp != NULL)
         sched.mfree = mp->schedlink;
-    uint64_t count = sched.mnext;
+    uint64_t count = threads_counted();
     unlock(&sched.lock);
     if (count > (uint64_t)options.maxthreads)
         fatal("the limit of %lld threads is reached (option maxthreads): too "

@@ -189,9 +189,10 @@ static tarn_status admit(void)
     }
     /* A thread for each P and one for a call that blocks: they are made when
      * they are wanted, and it would end the process if they could not be. */
-    uint64_t own = sched.mnext - sched.nforeign - (uint64_t)sched.nmsys;
+    uint64_t count = threads_counted();
+    uint64_t own = count - sched.nforeign - (uint64_t)sched.nmsys;
     uint64_t reserved = own < nprocs + 1 ? nprocs + 1 - own : 0;
-    if (sched.mnext + reserved >= (uint64_t)options.maxthreads) {
+    if (count + reserved >= (uint64_t)options.maxthreads) {
         uint32_t attached = sched.nforeign;
         unlock(&sched.lock);
         set_error("tarn_thread_attach: %u are attached, and the runtime itself "
@@ -320,8 +321,10 @@ static void end_goroutine(struct foreign *f, uint32_t status)
 static void detach_on_g0(void *f)
 {
     end_goroutine(f, Grunning);
-    handoffp(releasep());
+    /* In this order, for the limit of threads: see mexit. Deadlocks are not
+     * looked for any more. */
     dismiss_lock();
+    handoffp(releasep());
 }
 
 static void give_back(struct foreign *f)

@@ -1,0 +1,99 @@
+/* tests/test_attach.c - threads and goroutines that are bound to each other come and
+ * go: beside a collector that reads their stacks, at the limit of threads, and
+ * from one tarn_main to the next. */
+#include "nativesuite.h"
+
+/* --- the limit of threads ------------------------------------------------------------- */
+
+static char out[65536];
+
+static void must_do(void (*child)(void))
+{
+    int st = harness_child(child, NULL, out, sizeof out);
+    if (!WIFEXITED(st) || WEXITSTATUS(st) != 0)
+        fprintf(stderr, "status %#x\n%s\n", (unsigned)st, out);
+    CHECK(WIFEXITED(st));
+    CHECK_EQ(WEXITSTATUS(st), 0);
+    CHECK_STR(out, "done");
+}
+
+static tarn_sema never;
+static struct event released;
+static _Atomic int bound;
+
+/* With one P, which M0 begins with: M0 is not to be the thread that ends. */
+static void bound_for_ever(void *unused)
+{
+    (void)unused;
+    CHECK(getg()->m == &m0);
+    CHECK_ST(tarn_lock_thread(), TARN_OK);
+    atomic_fetch_add(&bound, 1);
+    tarn_sema_acquire(&never);
+}
+
+/* Idle threads, which the scheduler is not to find; by sched.lock. */
+static struct m *hidden;
+static uint32_t nhidden;
+
+static void releases(void *unused)
+{
+    (void)unused;
+    lock(&sched.lock);
+    while (hidden != NULL) {
+        struct m *mp = hidden;
+        hidden = mp->schedlink;
+        mp->schedlink = sched.midle;
+        sched.midle = mp;
+    }
+    sched.nmidle += nhidden;
+    unlock(&sched.lock);
+    event_set(&released);
+}
+
+/* Ends with its thread, and leaves work behind for a thread that is not there yet,
+ * and would be one too many beside this one. */
+static void bound_ends(void *unused)
+{
+    CHECK(getg()->m != &m0);
+    CHECK_ST(tarn_lock_thread(), TARN_OK);
+    lock(&sched.lock);
+    hidden = sched.midle;
+    nhidden = sched.nmidle;
+    sched.midle = NULL;
+    sched.nmidle = 0;
+    options.maxthreads = (int64_t)atomic_load(&sched.mnext);
+    unlock(&sched.lock);
+    go(releases, unused);
+}
+
+static void at_limit(void *unused)
+{
+    go(bound_for_ever, unused);
+    YIELD_UNTIL(atomic_load(&bound) == 1);
+    go(bound_ends, unused);
+    tarn_native_call(wait_for, &released);
+    puts("done");
+    fflush(stdout);
+}
+
+static void limit_child(void)
+{
+    struct tarn_options o;
+    unsetenv("TARN"); /* it is about these numbers */
+    tarn_options_init(&o);
+    o.maxprocs = 1;
+    alarm(SUITE_WATCHDOG_SECONDS);
+    CHECK_ST(tarn_main(&o, at_limit, NULL), TARN_OK);
+}
+
+static void test_locked_exit_at_limit(void)
+{
+    must_do(limit_child);
+}
+
+int main(int argc, char **argv)
+{
+    harness_init(argc, argv);
+    RUN(test_locked_exit_at_limit);
+    return harness_done();
+}
