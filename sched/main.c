@@ -460,9 +460,26 @@ static void start_main(void)
     schedule();
 }
 
+/* Which thread M0 is: a number of the thread's own, since what the system calls
+ * a thread by, it gives to others when that has ended. */
+static __thread uint64_t thread_number
+    __attribute__((tls_model("initial-exec")));
+static uint64_t m0_number, thread_numbers;
+
 tarn_status sched_run(tarn_fn fn, void *arg)
 {
     struct main_args a = {fn, arg};
+    if (thread_number == 0)
+        thread_number = ++thread_numbers;
+    /* The world stands still: M0's goroutine stays what it is. */
+    if (m0.lockedg != NULL && thread_number != m0_number) {
+        set_error("tarn_main: goroutine %llu is locked to the thread of the "
+                  "last tarn_main (tarn_lock_thread), so only that may call "
+                  "it again",
+                  (unsigned long long)m0.lockedg->goid);
+        return TARN_ESTATE;
+    }
+    m0_number = thread_number;
     int slack = prctl(PR_GET_TIMERSLACK, 0UL, 0UL, 0UL, 0UL);
     prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
     minit(&m0);

@@ -91,9 +91,88 @@ static void test_locked_exit_at_limit(void)
     must_do(limit_child);
 }
 
+/* --- bound to the thread of tarn_main ------------------------------------------------- */
+
+static _Atomic bool unlock_now, unlocked;
+
+static void binds_m0(void *unused)
+{
+    (void)unused;
+    CHECK(getg()->m == &m0);
+    CHECK_ST(tarn_lock_thread(), TARN_OK);
+    pthread_t me = pthread_self();
+    atomic_store(&bound, 1);
+    while (!atomic_load(&unlock_now)) {
+        tarn_yield();
+        CHECK(pthread_equal(me, pthread_self()));
+    }
+    CHECK_ST(tarn_unlock_thread(), TARN_OK);
+    atomic_store(&unlocked, true);
+    tarn_sema_acquire(&never);
+}
+
+static void leaves_bound(void *unused)
+{
+    go(binds_m0, unused);
+    YIELD_UNTIL(atomic_load(&bound) != 0);
+}
+
+static void yields(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < 10; i++)
+        tarn_yield();
+}
+
+static void unlocks(void *unused)
+{
+    (void)unused;
+    atomic_store(&unlock_now, true);
+    YIELD_UNTIL(atomic_load(&unlocked));
+}
+
+static void *main_elsewhere(void *want)
+{
+    tarn_status st = tarn_main(NULL, yields, NULL);
+    CHECK_EQ((uintptr_t)st, (uintptr_t)want);
+    if (st != TARN_OK)
+        CHECK(said("is locked to the thread of the last tarn_main"));
+    return want;
+}
+
+static void bound_child(void)
+{
+    struct tarn_options o;
+    pthread_t t;
+    unsetenv("TARN"); /* it is about these numbers */
+    tarn_options_init(&o);
+    o.maxprocs = 1;
+    alarm(SUITE_WATCHDOG_SECONDS);
+    CHECK_ST(tarn_main(&o, leaves_bound, NULL), TARN_OK);
+    for (int i = 0; i < 3; i++) {
+        start_thread(&t, main_elsewhere, (void *)(uintptr_t)TARN_ESTATE);
+        join_thread(&t);
+        CHECK_ST(tarn_main(&o, yields, NULL), TARN_OK);
+    }
+    CHECK_ST(tarn_main(&o, unlocks, NULL), TARN_OK);
+    for (int i = 0; i < 3; i++) {
+        start_thread(&t, main_elsewhere, (void *)(uintptr_t)TARN_OK);
+        join_thread(&t);
+    }
+    CHECK_ST(tarn_main(&o, yields, NULL), TARN_OK);
+    puts("done");
+    fflush(stdout);
+}
+
+static void test_bound_to_main(void)
+{
+    must_do(bound_child);
+}
+
 int main(int argc, char **argv)
 {
     harness_init(argc, argv);
     RUN(test_locked_exit_at_limit);
+    RUN(test_bound_to_main);
     return harness_done();
 }

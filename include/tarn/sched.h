@@ -12,7 +12,8 @@ TARN_BEGIN_DECLS
  * Goroutines that are left stay frozen; a later tarn_main in the same process
  * thaws them (its options are then ignored but for being checked). NULL options
  * mean defaults; the environment variable TARN is applied over them.
- * TARN_EOPTION for a bad option, TARN_ESTATE when already running,
+ * TARN_EOPTION for a bad option, TARN_ESTATE when already running or when a
+ * goroutine that is left is locked to another thread, that of the last tarn_main;
  * TARN_ENOMEM or TARN_ESYS when the kernel refuses memory or the first thread; a
  * thread that it refuses later ends the process with a message.
  * With TARN=help the options are printed and the process exits with 0. */
