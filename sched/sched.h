@@ -443,6 +443,8 @@ __attribute__((noreturn)) ALWAYS_INLINE void gogo(struct g *gp)
 void mstart_call(struct m *mp, void (*fn)(void));
 void mstart_return(struct m *mp) __attribute__((noreturn));
 void goroutine_entry(void); /* a new G's first return address */
+/* Zeroes the stack from lo up to its caller's frame, and dead registers. */
+void asm_wipe_stack(uintptr_t lo);
 struct start_pair {
     tarn_fn fn;
     void *arg;

@@ -236,15 +236,13 @@ static NOINLINE void exitsyscall_without_p(void)
 /* The stack was scanned during the call. Under checkmark, words that dead frames
  * left below must not come back to life as padding of new ones: nobody has seen
  * what they point to. (While it was scanned native code may have run there.) */
-NO_SANITIZE static NOINLINE void wipe_below(struct g *gp)
+static NOINLINE void wipe_below(struct g *gp)
 {
-    uintptr_t sp = (uintptr_t)__builtin_frame_address(0) - 512;
+    uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
     uintptr_t lo = gp->stack.lo;
     if (gp->foreign && sp - lo > STACK_WIPE)
         lo = sp - STACK_WIPE;
-    for (volatile uintptr_t *w = (uintptr_t *)ALIGN_UP(lo, (uintptr_t)8);
-         w < (uintptr_t *)sp; w++)
-        *w = 0;
+    asm_wipe_stack(lo);
     gp->wipe = false;
 }
 

@@ -223,7 +223,8 @@ static void dismiss_lock(void)
     unlock(&sched.lock);
 }
 
-static void start_goroutine(struct foreign *f)
+/* From here on the stack above sp may be scanned. */
+static void start_goroutine(struct foreign *f, uintptr_t sp)
 {
     struct g *gp = &f->g;
     struct m *mp = &f->m;
@@ -245,10 +246,22 @@ static void start_goroutine(struct foreign *f)
     /* Whatever this cycle saw was another life. */
     atomic_store_explicit(&gp->gcscandone, false, memory_order_relaxed);
     /* As if in a native call: with a stack that can be scanned, no P. */
-    gp->syscallsp = (uintptr_t)__builtin_frame_address(0);
+    gp->syscallsp = sp;
     atomic_store(&mp->curg, gp);
     atomic_fetch_add(&sched.ngoroutines, 1);
     casgstatus(gp, Gdead, Gsyscall);
+}
+
+/* What the caller's registers hold may come to lie on its stack later, so it must
+ * be seen with it, in a frame above what is scanned: all that a function has to
+ * keep for its caller, pushed here. */
+NOINLINE static void attach(struct foreign *f)
+{
+    __builtin_unwind_init();
+    uintptr_t sp;
+    __asm__ volatile("movq %%rsp, %0" : "=r"(sp));
+    start_goroutine(f, sp);
+    exitsyscall(&f->g);
 }
 
 tarn_status tarn_thread_attach(void)
@@ -292,12 +305,13 @@ tarn_status tarn_thread_attach(void)
     }
     f->g.stack = s;
     f->m.thread = pthread_self();
-    start_goroutine(f);
+    /* Before the stack may be scanned: what libc's functions push there is dead,
+     * but still there when others' frames come to lie in the same place. */
+    minit(&f->m);
 #if TARN_FIBERS
     fiber_foreign(&f->m, &f->g);
 #endif
-    minit(&f->m);
-    exitsyscall(&f->g);
+    attach(f);
     return TARN_OK;
 }
 

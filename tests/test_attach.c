@@ -3,6 +3,101 @@
  * from one tarn_main to the next. */
 #include "nativesuite.h"
 
+/* --- what a thread's registers hold when it attaches --------------------------------- */
+
+/* Attaches with base + 1 to base + 5 in registers that functions keep for their
+ * callers, and nowhere else; base comes inverted. */
+tarn_status attach_holding(uint64_t inverted)
+    __attribute__((visibility("hidden")));
+__asm__(".text\n"
+        ".type attach_holding, @function\n"
+        "attach_holding:\n"
+        "    pushq %rbx\n"
+        "    pushq %r12\n"
+        "    pushq %r13\n"
+        "    pushq %r14\n"
+        "    pushq %r15\n"
+        "    notq %rdi\n"
+        "    leaq 1(%rdi), %rbx\n"
+        "    leaq 2(%rdi), %r12\n"
+        "    leaq 3(%rdi), %r13\n"
+        "    leaq 4(%rdi), %r14\n"
+        "    leaq 5(%rdi), %r15\n"
+        "    xorl %edi, %edi\n"
+        "    call *tarn_thread_attach@GOTPCREL(%rip)\n"
+        "    popq %r15\n"
+        "    popq %r14\n"
+        "    popq %r13\n"
+        "    popq %r12\n"
+        "    popq %rbx\n"
+        "    ret\n"
+        ".size attach_holding, . - attach_holding\n");
+
+#define HELD UINT64_C(0x1234567800000000)
+static _Atomic bool came, enough;
+
+static void *comes(void *unused)
+{
+    while (!atomic_load(&enough)) {
+        CHECK_ST(attach_holding(~HELD), TARN_OK);
+        CHECK_ST(tarn_thread_detach(), TARN_OK);
+        atomic_store(&came, true);
+    }
+    return unused;
+}
+
+static void find_held(uintptr_t lo, uintptr_t hi, void *vfound)
+{
+    uint32_t *found = vfound;
+    for (; lo + 8 <= hi; lo += 8) {
+        uint64_t v = *(const uint64_t *)lo - HELD;
+        if (v >= 1 && v <= 5)
+            *found |= 1u << v;
+    }
+}
+
+/* Holds the thread where its stack may be scanned and it has no P yet; true: got
+ * it, and all that its registers hold is in what would be scanned. */
+static bool scan_comer(void)
+{
+    for (size_t i = 0; i < atomic_load(&allglen); i++) {
+        struct g *gp = allg_at(i);
+        if (!gp->foreign || readgstatus(gp) != Gsyscall ||
+            !castogscanstatus(gp, Gsyscall, Gsyscall | Gscan))
+            continue;
+        uint32_t found = 0;
+        scanstack(gp, find_held, &found);
+        casfrom_Gscanstatus(gp, Gsyscall | Gscan, Gsyscall);
+        CHECK_EQ(found, 0x3eu);
+        return true;
+    }
+    return false;
+}
+
+/* They may be pushed onto the stack later, in places that nobody scans again. */
+static void test_attach_registers(void)
+{
+    pthread_t t;
+    int got = 0;
+    atomic_store(&enough, false);
+    start_thread(&t, comes, NULL);
+    int64_t until = nanotime() + INT64_C(2000000000);
+    while (got < 3 && nanotime() < until) {
+        got += scan_comer();
+        if (atomic_exchange(&came, false))
+            tarn_poll();
+    }
+    atomic_store(&enough, true);
+    tarn_native_call(join_thread, &t);
+    if (got == 0)
+        SKIP("the thread was never met while it attached");
+}
+
+static void body(void)
+{
+    RUN(test_attach_registers);
+}
+
 /* --- the limit of threads ------------------------------------------------------------- */
 
 static char out[65536];
@@ -174,5 +269,7 @@ int main(int argc, char **argv)
     harness_init(argc, argv);
     RUN(test_locked_exit_at_limit);
     RUN(test_bound_to_main);
+    gc_run(body, 2, "gcoff=1,delays=200");
+    gc_run(body, 4, "gcoff=1");
     return harness_done();
 }
