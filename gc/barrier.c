@@ -19,11 +19,23 @@ void wb_flush(struct p *pp)
         gc_shade(&g->gcw, g->wb[i]);
 }
 
-static void note2(uintptr_t a, uintptr_t b)
+/* On g0 the runtime itself may store for a goroutine; native code may not, whose
+ * P is anybody's. */
+static COLD void no_mutator(const struct g *gp, const char *what)
+{
+    const struct g *cur =
+        gp == NULL ? NULL
+                   : atomic_load_explicit(&gp->m->curg, memory_order_relaxed);
+    if (gp == NULL || (cur != NULL && (atomic_load(&cur->atomicstatus) &
+                                       ~(uint32_t)Gscan) == Gsyscall))
+        throw("%s: not called on a goroutine%s", what, not_goroutine_why());
+}
+
+static void note2(const char *what, uintptr_t a, uintptr_t b)
 {
     struct g *gp = getg();
-    if (unlikely(gp == NULL))
-        throw("tarn_store: not called on a goroutine%s", not_goroutine_why());
+    if (unlikely(gp == NULL) || unlikely(gp->kind == STACK_SYSTEM))
+        no_mutator(gp, what);
     struct p *pp = gp->m->p;
     struct gcp *g = gcp_of(pp);
     if (unlikely(g->wbn + 2 > WBBUF_ENTRIES))
@@ -43,7 +55,8 @@ void tarn_store_slow(void *slot, const void *value)
 {
     /* Marking may have ended since the caller saw that it was on. */
     if (likely(marking()))
-        note2((uintptr_t)__atomic_load_n((void **)slot, __ATOMIC_RELAXED),
+        note2("tarn_store",
+              (uintptr_t)__atomic_load_n((void **)slot, __ATOMIC_RELAXED),
               (uintptr_t)value);
     delay_point("write barrier: noted");
     __atomic_store_n((void **)slot, (void *)(uintptr_t)value, __ATOMIC_RELAXED);
@@ -53,7 +66,7 @@ bool tarn_cas(void *slot, void **expected, const void *desired)
 {
     /* Shading what is not stored after all costs only a late collection. */
     if (marking())
-        note2((uintptr_t)*expected, (uintptr_t)desired);
+        note2("tarn_cas", (uintptr_t)*expected, (uintptr_t)desired);
     return __atomic_compare_exchange_n((void **)slot, expected,
                                        (void *)(uintptr_t)desired, false,
                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
@@ -67,17 +80,17 @@ void *tarn_swap(void *slot, const void *value)
     /* The old value is known only afterwards; nobody can stop us between. */
     void *old = __atomic_exchange_n((void **)slot, (void *)(uintptr_t)value,
                                     __ATOMIC_SEQ_CST);
-    note2((uintptr_t)old, (uintptr_t)value);
+    note2("tarn_swap", (uintptr_t)old, (uintptr_t)value);
     return old;
 }
 
-void gc_bulk_barrier(void *dst, const void *src, size_t n)
+static void bulk_barrier(const char *what, void *dst, const void *src, size_t n)
 {
     if (!marking() || GC_FAULT(BULK))
         return;
     uintptr_t d = ALIGN_UP((uintptr_t)dst, (uintptr_t)8);
     for (; d + 8 <= (uintptr_t)dst + n; d += 8)
-        note2(__atomic_load_n((uintptr_t *)d, __ATOMIC_RELAXED), 0);
+        note2(what, __atomic_load_n((uintptr_t *)d, __ATOMIC_RELAXED), 0);
     if (src == NULL)
         return;
     /* The source's words at the destination's alignment: only those become
@@ -90,14 +103,19 @@ void gc_bulk_barrier(void *dst, const void *src, size_t n)
             v = __atomic_load_n((const uintptr_t *)s, __ATOMIC_RELAXED);
         else
             memcpy(&v, s, 8);
-        note2(v, 0);
+        note2(what, v, 0);
     }
+}
+
+void gc_bulk_barrier(void *dst, const void *src, size_t n)
+{
+    bulk_barrier("copy of managed words", dst, src, n);
 }
 
 void gc_shade_hook(const void *p)
 {
     if (marking())
-        note2((uintptr_t)p, 0);
+        note2("gc_shade_hook", (uintptr_t)p, 0);
 }
 
 static void copy_words(uintptr_t *d, const uintptr_t *s, size_t words)
@@ -116,7 +134,7 @@ void tarn_copy(void *dst, const void *src, size_t n)
 {
     if (n == 0 || dst == src)
         return;
-    gc_bulk_barrier(dst, src, n);
+    bulk_barrier("tarn_copy", dst, src, n);
     if ((((uintptr_t)dst | (uintptr_t)src) & 7) == 0 && (n & 7) == 0)
         copy_words(dst, src, n / 8);
     else
@@ -125,7 +143,7 @@ void tarn_copy(void *dst, const void *src, size_t n)
 
 void tarn_clear(void *dst, size_t n)
 {
-    gc_bulk_barrier(dst, NULL, n);
+    bulk_barrier("tarn_clear", dst, NULL, n);
     char *d = dst, *end = d + n;
     while (d < end && ((uintptr_t)d & 7) != 0)
         *d++ = 0;

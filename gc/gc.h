@@ -32,8 +32,9 @@
  *     on the list of those, or scanned.
  *  5. The barrier flag and the colour change only with the world stopped.
  *
- * Locks: gc.lock (RANK_SWEEPWAIT): driver and waiters. RANK_ROOTS: root ranges.
- * RANK_WORKBUFS: full and empty buffers.
+ * Locks: gc.lock (RANK_SWEEPWAIT): driver and waiters. RANK_ROOTS: root ranges;
+ * inside the loader's (dl_iterate_phdr), never around it. RANK_WORKBUFS: full
+ * and empty buffers.
  */
 #ifndef TARN_GC_GC_H_
 #define TARN_GC_GC_H_

@@ -113,7 +113,8 @@ struct visit {
 };
 
 /* Inside dl_iterate_phdr, whose lock keeps dlclose away: by the list if nothing
- * was loaded or unloaded since it was made, else as they come. */
+ * was loaded or unloaded since it was made, else as they come. The list is the
+ * driver's, who alone makes and scans it: rootlock is not to be held here. */
 static int visit_segments(struct dl_phdr_info *info, size_t size, void *vv)
 {
     (void)size;
@@ -159,8 +160,10 @@ void gc_scan_plain_roots(struct gcwork *w)
     if (GC_FAULT(RESCAN) && atomic_load(&sched.gcwaiting))
         return;
     struct visit v = {scan_segment, w};
-    lock(&gc.rootlock);
+    /* The loader's lock comes before rootlock: a thread whose callback
+     * dl_iterate_phdr is in may add ranges. */
     dl_iterate_phdr(visit_segments, &v);
+    lock(&gc.rootlock);
     for (size_t i = 0; i < gc.nplain; i++)
         scan_conservative(gc.plain[i].lo, gc.plain[i].hi, w, false);
     for (size_t i = 0; i < gc.nbarriered; i++)
@@ -307,8 +310,8 @@ void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
     struct each_arg a = {range, arg, 0};
     struct visit v = {each_data_segment, &a};
     /* Threads without a P go on: they load and unload libraries, too. */
-    lock(&gc.rootlock);
     dl_iterate_phdr(visit_segments, &v);
+    lock(&gc.rootlock);
     for (size_t i = 0; i < gc.nplain; i++)
         range(gc.plain[i].lo, gc.plain[i].hi, "plain root range", i, arg);
     for (size_t i = 0; i < gc.nbarriered; i++)

@@ -209,6 +209,22 @@ FUNC asm_gogo
 ENDFUNC asm_gogo
 WEAK_ALIAS gogo, asm_gogo
 
+/* void asm_wipe_stack(uintptr_t lo): zeroes the stack from there up to the return
+ * address, which a function in C could not do without sparing some for itself,
+ * and the registers that are dead here, see above. */
+FUNC asm_wipe_stack
+        addq    $7, %rdi
+        andq    $-8, %rdi
+        movq    %rsp, %rcx
+        subq    %rdi, %rcx
+        jbe     1f
+        shrq    $3, %rcx
+        xorl    %eax, %eax
+        cld
+        rep stosq
+1:      jmp     scrub_registers
+ENDFUNC asm_wipe_stack
+
 /* First return address of a new G; rsp is 16-byte aligned here. */
 FUNC goroutine_entry
         .cfi_undefined rip

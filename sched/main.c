@@ -219,8 +219,14 @@ void mexit(void)
 {
     struct m *mp = getg()->m;
     ASSERT(mp != &m0 && mp->foreign == NULL && mp->lockedg == NULL);
+    /* At the limit of threads the P may need one that takes our place. We are
+     * awake until it has been handed on, so checkdead still counts us. */
+    lock(&sched.lock);
+    sched.nmleaving++;
+    unlock(&sched.lock);
     handoffp(releasep());
     lock(&sched.lock);
+    sched.nmleaving--;
     sched.mnext--;
     checkdead();
     unlock(&sched.lock);
@@ -234,7 +240,7 @@ void newm(void (*fn)(void), struct p *pp)
     struct m *mp = sched.mfree;
     if (mp != NULL)
         sched.mfree = mp->schedlink;
-    uint64_t count = sched.mnext;
+    uint64_t count = threads_counted();
     unlock(&sched.lock);
     if (count > (uint64_t)options.maxthreads)
         fatal("the limit of %lld threads is reached (option maxthreads): too "
@@ -447,9 +453,26 @@ static void start_main(void)
     schedule();
 }
 
+/* Which thread M0 is: a number of the thread's own, since what the system calls
+ * a thread by, it gives to others when that has ended. */
+static __thread uint64_t thread_number
+    __attribute__((tls_model("initial-exec")));
+static uint64_t m0_number, thread_numbers;
+
 tarn_status sched_run(tarn_fn fn, void *arg)
 {
     struct main_args a = {fn, arg};
+    if (thread_number == 0)
+        thread_number = ++thread_numbers;
+    /* The world stands still: M0's goroutine stays what it is. */
+    if (m0.lockedg != NULL && thread_number != m0_number) {
+        set_error("tarn_main: goroutine %llu is locked to the thread of the "
+                  "last tarn_main (tarn_lock_thread), so only that may call "
+                  "it again",
+                  (unsigned long long)m0.lockedg->goid);
+        return TARN_ESTATE;
+    }
+    m0_number = thread_number;
     int slack = prctl(PR_GET_TIMERSLACK, 0UL, 0UL, 0UL, 0UL);
     prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
     minit(&m0);

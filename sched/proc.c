@@ -261,7 +261,7 @@ static void mspinning(void)
 static struct m *mget_or_wait(void)
 {
     struct m *mp = mget();
-    if (likely(mp != NULL || sched.mnext < (uint64_t)options.maxthreads))
+    if (likely(mp != NULL || threads_counted() < (uint64_t)options.maxthreads))
         return mp;
     int64_t until = nanotime() + LIMIT_WAIT_NS;
     while (mp == NULL && nanotime() < until) {
@@ -850,6 +850,8 @@ void gopreempt_m(struct g *gp)
 static void goyield_m(struct g *gp)
 {
     struct p *pp = getg()->m->p;
+    if (unlikely(getg()->m->locks != 0))
+        blocked_with_m(gp, "yields");
     casgstatus(gp, Grunning, Grunnable);
     dropg();
     runqput(pp, gp, false);

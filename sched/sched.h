@@ -316,6 +316,7 @@ struct schedt {
     struct m *mfree;        /* whose threads have ended */
     _Atomic uint64_t mnext; /* Ms made or being made */
     uint32_t nforeign;      /* of those, attached threads */
+    uint32_t nmleaving;     /* and threads that only hand their P on yet */
     struct p *pidle;
     _Atomic uint32_t npidle;
     _Atomic uint32_t nmspinning;
@@ -472,6 +473,8 @@ __attribute__((noreturn)) ALWAYS_INLINE void gogo(struct g *gp)
 void mstart_call(struct m *mp, void (*fn)(void));
 void mstart_return(struct m *mp) __attribute__((noreturn));
 void goroutine_entry(void); /* a new G's first return address */
+/* Zeroes the stack from lo up to its caller's frame, and dead registers. */
+void asm_wipe_stack(uintptr_t lo);
 struct start_pair {
     tarn_fn fn;
     void *arg;
@@ -753,6 +756,11 @@ void gdestroy(struct g *gp);    /* on g0: running -> dead, structs reused */
 void main_exit_m(struct g *gp); /* for mcall, by the main goroutine */
 bool thread_create(pthread_t *t, void *(*fn)(void *), void *arg);
 struct m *mget(void); /* sched.lock held */
+/* Threads that count against the limit, maxthreads. sched.lock held. */
+ALWAYS_INLINE uint64_t threads_counted(void)
+{
+    return sched.mnext - sched.nmleaving;
+}
 void newm(void (*fn)(void), struct p *pp);
 void main_exit(void) __attribute__((noreturn));
 void goroutine_report(void); /* to stderr: every user goroutine, its wait */

@@ -292,8 +292,9 @@ void tarn_mutex_unlock(tarn_mutex *m)
         struct g *gp = mutex_release(m, "tarn_mutex_unlock", &handed);
         if (gp != NULL)
             goready(gp);
-        /* Everybody else waits for the new owner: let it run here and now. */
-        if (handed)
+        /* Everybody else waits for the new owner: let it run here and now; but
+         * with the world stopped by us it has to wait as well. */
+        if (handed && getg()->m->locks == 0)
             goyield();
     }
     /* Behind the critical section, not inside it. */

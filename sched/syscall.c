@@ -238,17 +238,15 @@ static NOINLINE void exitsyscall_without_p(void)
 /* The stack was scanned during the call. Under checkmark, words that dead frames
  * left below must not come back to life as padding of new ones: nobody has seen
  * what they point to. (While it was scanned native code may have run there.) */
-NO_SANITIZE static NOINLINE void wipe_below(struct g *gp)
+static NOINLINE void wipe_below(struct g *gp)
 {
-    uintptr_t sp = (uintptr_t)__builtin_frame_address(0) - 512;
+    uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
     uintptr_t lo = gp->stack.lo;
     if (gp->foreign && sp - lo > STACK_WIPE)
         lo = sp - STACK_WIPE;
     if (gp->kind == STACK_COPYING)
         lo += STACK_POISONED;
-    for (volatile uintptr_t *w = (uintptr_t *)ALIGN_UP(lo, (uintptr_t)8);
-         w < (uintptr_t *)sp; w++)
-        *w = 0;
+    asm_wipe_stack(lo);
     gp->wipe = false;
 }
 
@@ -438,20 +436,23 @@ static bool callback_begin(struct m *mp)
 }
 
 /* As the goroutine still. */
-static void callback_end(struct m *mp)
+static void callback_end(struct g *gp)
 {
+    struct m *mp = gp->m;
+    if (unlikely(mp->locks != 0))
+        blocked_with_m(gp, "returns from a callback");
     if (likely(mp != &m0))
         return;
-    struct g *gp = NULL;
+    struct g *waits = NULL;
     lock(&sched.lock);
     ASSERT(sched.m0_callbacks > 0);
     if (--sched.m0_callbacks == 0) {
-        gp = sched.main_waits;
+        waits = sched.main_waits;
         sched.main_waits = NULL;
     }
     unlock(&sched.lock);
-    if (gp != NULL)
-        goready(gp);
+    if (waits != NULL)
+        goready(waits);
 }
 
 static void callback_body(void *vc)
@@ -462,7 +463,7 @@ static void callback_body(void *vc)
     void *arg = c->arg;
     exitsyscall_own(gp);
     fn(arg);
-    callback_end(gp->m);
+    callback_end(gp);
 }
 
 static void callback_reenter(struct g *gp)
@@ -482,7 +483,7 @@ static NOINLINE void callback_on_stack(struct g *gp, tarn_fn fn, void *arg)
     held[7] = gp->syscallpc;
     exitsyscall(gp);
     fn(arg);
-    callback_end(gp->m);
+    callback_end(gp);
     for (int i = 0; i < 6; i++)
         gp->native_regs[i] = held[i];
     gp->syscallsp = held[6];
@@ -507,6 +508,10 @@ tarn_status tarn_callback(tarn_fn fn, void *arg)
         if (st != TARN_OK)
             return st;
         fn(arg);
+        /* Nobody could start it again, or detach this thread. */
+        gp = getg();
+        if (unlikely(gp != NULL && gp->m->locks != 0))
+            blocked_with_m(gp, "returns from a callback");
         return tarn_thread_detach();
     }
     if (gp->kind != STACK_SYSTEM) {

@@ -189,9 +189,10 @@ static tarn_status admit(void)
     }
     /* A thread for each P and one for a call that blocks: they are made when
      * they are wanted, and it would end the process if they could not be. */
-    uint64_t own = sched.mnext - sched.nforeign - (uint64_t)sched.nmsys;
+    uint64_t count = threads_counted();
+    uint64_t own = count - sched.nforeign - (uint64_t)sched.nmsys;
     uint64_t reserved = own < nprocs + 1 ? nprocs + 1 - own : 0;
-    if (sched.mnext + reserved >= (uint64_t)options.maxthreads) {
+    if (count + reserved >= (uint64_t)options.maxthreads) {
         uint32_t attached = sched.nforeign;
         unlock(&sched.lock);
         set_error("tarn_thread_attach: %u are attached, and the runtime itself "
@@ -222,7 +223,8 @@ static void dismiss_lock(void)
     unlock(&sched.lock);
 }
 
-static void start_goroutine(struct foreign *f)
+/* From here on the stack above sp may be scanned. */
+static void start_goroutine(struct foreign *f, uintptr_t sp)
 {
     struct g *gp = &f->g;
     struct m *mp = &f->m;
@@ -244,10 +246,22 @@ static void start_goroutine(struct foreign *f)
     /* Whatever this cycle saw was another life. */
     atomic_store_explicit(&gp->scancycle, 0, memory_order_relaxed);
     /* As if in a native call: with a stack that can be scanned, no P. */
-    gp->syscallsp = (uintptr_t)__builtin_frame_address(0);
+    gp->syscallsp = sp;
     atomic_store(&mp->curg, gp);
     atomic_fetch_add(&sched.ngoroutines, 1);
     casgstatus(gp, Gdead, Gsyscall);
+}
+
+/* What the caller's registers hold may come to lie on its stack later, so it must
+ * be seen with it, in a frame above what is scanned: all that a function has to
+ * keep for its caller, pushed here. */
+NOINLINE static void attach(struct foreign *f)
+{
+    __builtin_unwind_init();
+    uintptr_t sp;
+    __asm__ volatile("movq %%rsp, %0" : "=r"(sp));
+    start_goroutine(f, sp);
+    exitsyscall(&f->g);
 }
 
 tarn_status tarn_thread_attach(void)
@@ -291,12 +305,13 @@ tarn_status tarn_thread_attach(void)
     }
     f->g.stack = s;
     f->m.thread = pthread_self();
-    start_goroutine(f);
+    /* Before the stack may be scanned: what libc's functions push there is dead,
+     * but still there when others' frames come to lie in the same place. */
+    minit(&f->m);
 #if TARN_FIBERS
     fiber_foreign(&f->m, &f->g);
 #endif
-    minit(&f->m);
-    exitsyscall(&f->g);
+    attach(f);
     return TARN_OK;
 }
 
@@ -320,8 +335,10 @@ static void end_goroutine(struct foreign *f, uint32_t status)
 static void detach_on_g0(void *f)
 {
     end_goroutine(f, Grunning);
-    handoffp(releasep());
+    /* In this order, for the limit of threads: see mexit. Deadlocks are not
+     * looked for any more. */
     dismiss_lock();
+    handoffp(releasep());
 }
 
 static void give_back(struct foreign *f)
@@ -333,6 +350,8 @@ static void give_back(struct foreign *f)
 
 static void detach(struct foreign *f)
 {
+    if (unlikely(f->m.locks != 0))
+        blocked_with_m(&f->g, "ends");
     systemstack(detach_on_g0, f);
     give_back(f);
 }
@@ -366,6 +385,12 @@ tarn_status tarn_thread_detach(void)
     }
     if (gp->lockedcount != 1 + gp->userlocks) {
         set_error("tarn_thread_detach: in a callback from native code");
+        return TARN_ESTATE;
+    }
+    if (gp->worldstopped) {
+        set_error("tarn_thread_detach: goroutine %llu has stopped the world "
+                  "(tarn_world_stop)",
+                  (unsigned long long)gp->goid);
         return TARN_ESTATE;
     }
     struct foreign *f = gp->m->foreign;

@@ -141,6 +141,66 @@ static void store_off(void)
     tarn_store(&slot, &slot);
 }
 
+/* In native code, which has no P of its own: each call that stores pointers,
+ * while it would have to be noted. Aborts, or says that it did not. */
+static void *slots[4];
+static int which_store;
+
+static void *stores(void *unused)
+{
+    void *old = NULL;
+    switch (which_store) {
+    case 0:
+        tarn_store(&slots[0], &slots[1]);
+        break;
+    case 1:
+        tarn_cas(&slots[0], &old, &slots[1]);
+        break;
+    case 2:
+        tarn_swap(&slots[0], &slots[1]);
+        break;
+    case 3:
+        tarn_copy(&slots[0], &slots[2], 16);
+        break;
+    default:
+        tarn_clear(&slots[0], 16);
+    }
+    return unused;
+}
+
+static void store_native(void *unused)
+{
+    (void)unused;
+    __atomic_store_n(&tarn_barrier_on, 1, __ATOMIC_RELAXED);
+    tarn_native_call(stores, NULL);
+    puts("stored");
+    fflush(stdout);
+    _exit(0);
+}
+
+static void store_native_child(void)
+{
+    suite_child_procs = 1;
+    suite_child_fn = store_native;
+    suite_child_main();
+}
+
+#define STORE_THROWS(n, name)                                                  \
+    do {                                                                       \
+        which_store = n;                                                       \
+        CHECK_THROWS(store_native_child, NULL,                                 \
+                     name ": not called on a goroutine (in a native call)");   \
+    } while (0)
+
+static void test_store_in_native(void)
+{
+    STORE_THROWS(0, "tarn_store");
+    STORE_THROWS(1, "tarn_cas");
+    STORE_THROWS(2, "tarn_swap");
+    STORE_THROWS(3, "tarn_copy");
+    STORE_THROWS(4, "tarn_clear");
+}
+
 static void test_off_goroutine_fatal(void)
 {
     CHECK_THROWS(goexit_off, NULL, "tarn_goexit: not called on a goroutine");
@@ -709,6 +769,7 @@ int main(int argc, char **argv)
     unsetenv("TARN");
     RUN(test_off_goroutine);
     RUN(test_off_goroutine_fatal);
+    RUN(test_store_in_native);
     RUN(test_start);
     RUN(test_arguments);
     RUN(test_errors_apart);

@@ -2,7 +2,7 @@
  * than CPUs, goroutines of every habit, several stoppers at once, requests that
  * get lost, delays at protocol steps. While the world is stopped nothing moves;
  * afterwards everything does. */
-#include "gcsuite.h"
+#include "nativesuite.h"
 
 enum habit {
     YIELDER,
@@ -338,6 +338,37 @@ static void test_tarn_world(void)
     load_end();
 }
 
+/* A mutex whose waiter has waited so long that it is handed over: by whoever has
+ * stopped the world, who cannot let the new owner run yet. */
+static tarn_mutex handed;
+static tarn_waitgroup handed_over;
+
+static void wants_mutex(void *unused)
+{
+    (void)unused;
+    tarn_mutex_lock(&handed);
+    tarn_mutex_unlock(&handed);
+    tarn_waitgroup_done(&handed_over);
+}
+
+static void test_unlock_stopped(void)
+{
+    for (int i = 0; i < 10; i++) {
+        tarn_mutex_lock(&handed);
+        tarn_waitgroup_add(&handed_over, 1);
+        go(wants_mutex, NULL);
+        while (LOAD(handed.q.head) == NULL)
+            tarn_yield();
+        /* How long makes it a hand-over; more is no harm. */
+        tarn_sleep(2000000);
+        CHECK_ST(tarn_world_stop(), TARN_OK);
+        tarn_mutex_unlock(&handed);
+        CHECK(!tarn_mutex_try_lock(&handed));
+        CHECK_ST(tarn_world_start(), TARN_OK);
+        tarn_waitgroup_wait(&handed_over);
+    }
+}
+
 static void blocks_stopped(void *unused)
 {
     (void)unused;
@@ -365,12 +396,86 @@ static void native_stopped(void *unused)
     tarn_native_enter();
 }
 
+/* An attached thread that has stopped the world may not leave. */
+static void *detaches_stopped(void *unused)
+{
+    CHECK_ST(tarn_thread_attach(), TARN_OK);
+    CHECK_ST(tarn_world_stop(), TARN_OK);
+    CHECK_ST(tarn_thread_detach(), TARN_ESTATE);
+    CHECK(strstr(tarn_last_error(), "has stopped the world") != NULL);
+    CHECK(tarn_thread_attached());
+    CHECK_ST(tarn_world_start(), TARN_OK);
+    CHECK_ST(tarn_thread_detach(), TARN_OK);
+    return unused;
+}
+
+static void test_detach_stopped(void)
+{
+    for (int i = 0; i < 10; i++) {
+        pthread_t t;
+        start_thread(&t, detaches_stopped, NULL);
+        tarn_native_call(join_thread, &t);
+    }
+}
+
+static void *ends_attached(void *unused)
+{
+    tarn_thread_attach();
+    tarn_world_stop();
+    return unused;
+}
+
+static void *calls_back_stopped(void *unused)
+{
+    tarn_callback(ends_stopped, NULL);
+    return unused;
+}
+
+static void with_thread(void *(*fn)(void *))
+{
+    pthread_t t;
+    start_thread(&t, fn, NULL);
+    tarn_native_call(join_thread, &t);
+}
+
+static void thread_ends_stopped(void *unused)
+{
+    (void)unused;
+    with_thread(ends_attached);
+}
+
+static void thread_calls_back_stopped(void *unused)
+{
+    (void)unused;
+    with_thread(calls_back_stopped);
+}
+
+static void native_calls_back_stopped(void *unused)
+{
+    tarn_native_call(calls_back_stopped, unused);
+}
+
+static void enter_calls_back_stopped(void *unused)
+{
+    (void)unused;
+    tarn_native_enter();
+    tarn_callback(ends_stopped, NULL);
+    tarn_native_leave();
+}
+
 static void test_tarn_world_misuse(void)
 {
     CHECK_FATAL(blocks_stopped, "blocks while it has stopped the world");
     CHECK_FATAL(yields_stopped, "yields while it has stopped the world");
     CHECK_FATAL(ends_stopped, "ends while it has stopped the world");
     CHECK_FATAL(native_stopped, "makes a native call while it has stopped");
+    CHECK_FATAL(thread_ends_stopped, "ends while it has stopped the world");
+    CHECK_FATAL(thread_calls_back_stopped,
+                "returns from a callback while it has stopped the world");
+    CHECK_FATAL(native_calls_back_stopped,
+                "returns from a callback while it has stopped the world");
+    CHECK_FATAL(enter_calls_back_stopped,
+                "returns from a callback while it has stopped the world");
 }
 
 static void body(void)
@@ -381,6 +486,8 @@ static void body(void)
     RUN(test_everything);
     RUN(test_brief_lives);
     RUN(test_tarn_world);
+    RUN(test_unlock_stopped);
+    RUN(test_detach_stopped);
 }
 
 /* tarn_main ends in the middle of anything, and a later one finds it so. */

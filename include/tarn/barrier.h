@@ -4,9 +4,10 @@
  * as a barriered root range, goes through one of these. So does every store to a
  * global (or a plain root range) that overwrites a pointer to a managed object,
  * also with NULL; a store to a global that holds none yet may be plain. Stores
- * to a goroutine's own stack need none. The first stores into an object that
- * was allocated since the last call of any tarn_ function need none either if
- * the stored pointer is NULL or was allocated in the same interval.
+ * to a goroutine's own stack need none. The first stores into an object that the
+ * last call of any tarn_ function allocated need none either if the stored
+ * pointer is NULL or points into that object itself; one to an object of before
+ * that call needs one.
  *
  * None of these allocate, block or move the stack. On a goroutine only.
  */

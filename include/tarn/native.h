@@ -95,7 +95,7 @@ TARN_API long tarn_futex_wake(uint32_t *addr, uint32_t n);
  * blocks. */
 TARN_API tarn_status tarn_thread_attach(void);
 /* Ends that goroutine; the thread goes on. TARN_ESTATE: not attached, in a native
- * call, in a callback. */
+ * call, in a callback, has stopped the world. */
 TARN_API tarn_status tarn_thread_detach(void);
 /* Does this thread have a goroutine by tarn_thread_attach? foreign, signal. */
 TARN_API bool tarn_thread_attached(void);

@@ -12,7 +12,8 @@ TARN_BEGIN_DECLS
  * Goroutines that are left stay frozen; a later tarn_main in the same process
  * thaws them (its options are then ignored but for being checked). NULL options
  * mean defaults; the environment variable TARN is applied over them.
- * TARN_EOPTION for a bad option, TARN_ESTATE when already running,
+ * TARN_EOPTION for a bad option, TARN_ESTATE when already running or when a
+ * goroutine that is left is locked to another thread, that of the last tarn_main;
  * TARN_ENOMEM or TARN_ESYS when the kernel refuses memory or the first thread; a
  * thread that it refuses later ends the process with a message.
  * With TARN=help the options are printed and the process exits with 0. */
@@ -51,8 +52,8 @@ TARN_API size_t tarn_procs(void);
 /* Stops all other goroutines, attached threads and the collector, each at a safe
  * point or in a native call; returns when they stand still. Until
  * tarn_world_start the caller may read and write memory, but must not block,
- * yield, end or make native calls (which ends the process with a message);
- * allocation and tarn_gc fail. For heap walks, debuggers, code patching. blocks,
+ * yield, end, make native calls or return from a callback (which ends the
+ * process with a message); allocation, tarn_gc and tarn_thread_detach fail. For heap walks, debuggers, code patching. blocks,
  * preempts. TARN_ESTATE: not on a goroutine; stopped by the caller already.
  * tarn_world_start is by the goroutine that stopped it. */
 TARN_API tarn_status tarn_world_stop(void);
