@@ -17,7 +17,8 @@
 namespace micro
 {
 
-enum class Unit { ns, us, ms };
+/* bytes and MB/s are samples without a time. */
+enum class Unit { ns, us, ms, bytes, mb_s };
 
 /* What a row measures: the time of one iteration, or samples of which the
  * median and the longest count. */

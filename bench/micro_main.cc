@@ -213,12 +213,24 @@ Result run_child(const micro::Row &row, const Options &o)
 
 double per_unit(micro::Unit u)
 {
-    return u == micro::Unit::ns ? 1 : u == micro::Unit::us ? 1e3 : 1e6;
+    return u == micro::Unit::us ? 1e3 : u == micro::Unit::ms ? 1e6 : 1;
 }
 
 const char *unit_name(micro::Unit u)
 {
-    return u == micro::Unit::ns ? "ns" : u == micro::Unit::us ? "us" : "ms";
+    switch (u) {
+    case micro::Unit::ns:
+        return "ns";
+    case micro::Unit::us:
+        return "us";
+    case micro::Unit::ms:
+        return "ms";
+    case micro::Unit::bytes:
+        return "B";
+    case micro::Unit::mb_s:
+        return "MB/s";
+    }
+    return "?";
 }
 
 double median(std::vector<double> v)
@@ -282,11 +294,11 @@ const char *verdict(const micro::Row &row, const Summary &s)
 void print_table(const std::vector<const micro::Row *> &chosen,
                  const std::vector<std::vector<Result>> &results)
 {
-    printf("%-50s %-2s %16s %14s %14s\n", "", "", "Tarn", "Go 1.19", "reach");
+    printf("%-50s %-4s %16s %14s %14s\n", "", "", "Tarn", "Go 1.19", "reach");
     for (size_t i = 0; i < chosen.size(); i++) {
         const micro::Row &r = *chosen[i];
         const Summary s = summarise(r, results[i]);
-        printf("%-50s %-2s %16s %14s %14s  %s\n", r.title, unit_name(r.unit),
+        printf("%-50s %-4s %16s %14s %14s  %s\n", r.title, unit_name(r.unit),
                s.value < 0 ? "failed" : pair(s.value, s.max).c_str(),
                pair(r.go, r.go_max).c_str(),
                pair(r.target, r.target_max).c_str(), verdict(r, s));

@@ -40,6 +40,19 @@ int64_t micro_ready_wait(void);
 /* Stops the world and starts it again; how long the first took. */
 int64_t micro_stop_world(void);
 
+/* --- micro_stacks.c --------------------------------------------------------- */
+
+/* So many calls of a function whose prologue checks the stack, or not. */
+long micro_calls(bool check, long n);
+/* A fresh goroutine, or thread, recurses until its stack is so large, and ends. */
+void micro_deep(bool thread, size_t bytes);
+/* One sample: a call that makes a fresh goroutine's stack grow. */
+int64_t micro_grow(void);
+/* Starts n goroutines that wait on a channel, with so many bytes of stack each (0:
+ * as few as it takes); then lets them end, and waits for that. */
+void micro_park(long n, size_t bytes);
+void micro_unpark(void);
+
 /* --- micro_runtime.c ------------------------------------------------------- */
 
 /* Suspends a goroutine that runs fn and resumes it; how long the first took,
