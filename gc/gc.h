@@ -197,6 +197,7 @@ void gc_scan_block(struct gcwork *w, size_t lo, size_t hi);
  * held, or the rest of a block. False: there is none. */
 bool gc_scan_shard(struct gcwork *w);
 bool gc_shards_left(void);
+void gc_scan_help(void);
 /* Running goroutines were asked to stop and have not been scanned yet. The driver
  * waits for them when everything else is marked. */
 bool gc_stacks_asked(void);

@@ -54,6 +54,7 @@ static tarn_status start(const struct tarn_options *o)
     sched_hooks.gc_worker = gc_worker_hook;
     sched_hooks.gc_work_available = gc_work_available;
     sched_hooks.stopping = gc_stopping;
+    sched_hooks.scan_help = gc_scan_help;
     sched_hooks.bulk_barrier = gc_bulk_barrier;
     sched_hooks.shade = gc_shade_hook;
     sched_hooks.alloc = alloc_for_sched;

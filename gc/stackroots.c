@@ -77,16 +77,19 @@ static bool push_shard(struct held *of, uintptr_t lo, uintptr_t hi)
     return true;
 }
 
-static bool pop_shard(struct shard *out)
+static bool pop_shard(struct shard *out, bool held_only)
 {
     lock(&gc.buflock);
-    uint32_t n = atomic_load_explicit(&list.n, memory_order_relaxed);
-    if (n != 0) {
-        *out = list.shards[n - 1];
+    uint32_t n = atomic_load_explicit(&list.n, memory_order_relaxed), i = n;
+    while (i > 0 && held_only && list.shards[i - 1].of == NULL)
+        i--;
+    if (i > 0) {
+        *out = list.shards[i - 1];
+        list.shards[i - 1] = list.shards[n - 1];
         atomic_store(&list.n, n - 1);
     }
     unlock(&gc.buflock);
-    return n != 0;
+    return i > 0;
 }
 
 /* --- one stack --------------------------------------------------------------------- */
@@ -98,6 +101,28 @@ struct scan_arg {
     uint64_t bytes;
     int64_t since;
 };
+
+/* The goroutine will be held for longer. In a native call nobody else can take its
+ * P meanwhile, not even a stop of the world: we do. */
+static struct held *hold(const struct scan_arg *a)
+{
+    struct held *h = sys_alloc(sizeof(*h));
+    if (h == NULL)
+        return NULL;
+    h->st = a->st;
+    h->since = a->since;
+    atomic_store(&h->left, 1);
+    struct g *gp = a->st.g;
+    if (readgstatus(gp) == (Gsyscall | Gscan)) {
+        struct m *mp = gp->m;
+        struct p *pp = mp->p;
+        if (pp != NULL) {
+            takeP(pp, mp);
+            handoffp(pp);
+        }
+    }
+    return h;
+}
 
 static void scan_stack_range(uintptr_t lo, uintptr_t hi, void *varg)
 {
@@ -198,10 +223,10 @@ static bool try_stack(struct gcwork *w, struct g *gp,
     return true;
 }
 
-bool gc_scan_shard(struct gcwork *w)
+static bool scan_shard(struct gcwork *w, bool held_only)
 {
     struct shard s;
-    if (!pop_shard(&s))
+    if (!pop_shard(&s, held_only))
         return false;
     if (s.of == NULL) {
         gc_scan_block(w, s.lo, s.hi);
@@ -210,6 +235,35 @@ bool gc_scan_shard(struct gcwork *w)
     scan_conservative(s.lo, s.hi, w, !GC_FAULT(PAST_END));
     drop_held(w, s.of);
     return true;
+}
+
+bool gc_scan_shard(struct gcwork *w)
+{
+    return scan_shard(w, false);
+}
+
+static void help_on_g0(void *unused)
+{
+    (void)unused;
+    struct m *mp = acquirem();
+    struct gcwork *w = &gcp_of(mp->p)->gcw;
+    atomic_fetch_add(&gc.nworking, 1);
+    scan_shard(w, true);
+    gcw_dispose(w);
+    atomic_fetch_sub(&gc.nworking, 1);
+    gc_maybe_done();
+    releasem(mp);
+}
+
+/* By a thread that waits for a goroutine's scan bit. If that is held because a
+ * deep stack is being scanned, those who scan it may wait for this very P: for
+ * their turn on it, or for it to stop. */
+void gc_scan_help(void)
+{
+    struct g *gp = getg();
+    if (!gc_shards_left() || gp == NULL || gp->m->p == NULL)
+        return;
+    systemstack(help_on_g0, NULL);
 }
 
 /* --- those that run ---------------------------------------------------------------- */

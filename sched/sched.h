@@ -399,6 +399,8 @@ struct sched_hooks {
     bool (*gc_work_available)(void);
     /* gp, asked to stop, is about to. On g0. */
     enum stopping (*stopping)(struct g *gp);
+    /* The caller waits for somebody's scan bit: what it can do about that. */
+    void (*scan_help)(void);
     /* Before n bytes at dst are overwritten by those at src (NULL: by zeroes):
      * the write barrier, if it is on. */
     void (*bulk_barrier)(void *dst, const void *src, size_t n);

@@ -75,6 +75,8 @@ void casgstatus_slow(struct g *gp, uint32_t from, uint32_t to)
             if (yield_at == 0) {
                 yield_at = now + 5000;
             } else if (now >= yield_at) {
+                if (sched_hooks.scan_help != NULL)
+                    sched_hooks.scan_help();
                 osyield();
                 yield_at = nanotime() + 2500;
             }

@@ -319,7 +319,7 @@ static void end_goroutine(struct foreign *f, uint32_t status)
 {
     struct g *gp = &f->g;
     struct m *mp = &f->m;
-    if (sched_hooks.goexit)
+    if (sched_hooks.goexit && status == Grunning)
         sched_hooks.goexit(gp);
     casgstatus(gp, status, Gdead);
     atomic_fetch_sub(&sched.ngoroutines, 1);
@@ -356,21 +356,35 @@ static void detach(struct foreign *f)
     give_back(f);
 }
 
-/* In a native call, with the world stopped for as long as there is no tarn_main:
- * nobody looks at the goroutine, and it would wait for a P in vain. */
-static bool detach_frozen(struct foreign *f)
+/* The thread ends in a native call. Its goroutine ends as it is, since to come back
+ * it might have to wait for a P, and where tarn_main has ended or ends just now,
+ * for ever. If it has a P, it takes that from itself as a thief would. */
+static void detach_in_native(struct foreign *f)
 {
-    lock(&sched.lock);
-    bool frozen = sched.main_done && atomic_load(&sched.gcwaiting) &&
-                  atomic_load(&f->m.p) == NULL;
-    if (frozen) {
-        end_goroutine(f, Gsyscall);
-        dismiss();
+    struct p *pp;
+    while ((pp = atomic_load(&f->m.p)) != NULL) {
+        struct m *mp = setBlockOnExitSyscall(pp);
+        if (mp == NULL) {
+            procyield(10); /* somebody is at it */
+            continue;
+        }
+        bool mine = mp == &f->m;
+        if (mine)
+            takeP(pp, mp);
+        resume_syscall(mp);
+        if (mine)
+            handoffp(pp);
     }
-    unlock(&sched.lock);
-    if (frozen)
-        give_back(f);
-    return frozen;
+    delay_point("detach_in_native");
+    /* A scan of its stack may be under way. */
+    while (!castogscanstatus(&f->g, Gsyscall, Gsyscall | Gscan))
+        procyield(10);
+    if (sched_hooks.goexit)
+        sched_hooks.goexit(&f->g);
+    casfrom_Gscanstatus(&f->g, Gsyscall | Gscan, Gsyscall);
+    end_goroutine(f, Gsyscall);
+    dismiss_lock();
+    give_back(f);
 }
 
 tarn_status tarn_thread_detach(void)
@@ -404,12 +418,9 @@ static void detach_at_exit(void *vf)
 {
     struct foreign *f = vf;
     thread_ends++;
-    if (getg() == f->m.g0) { /* it ends in a native call */
-        if (detach_frozen(f))
-            return;
-        exitsyscall(&f->g);
-    }
-    if (getg() == &f->g)
+    if (getg() == f->m.g0) /* it ends in a native call */
+        detach_in_native(f);
+    else if (getg() == &f->g)
         detach(f);
 }
 
