@@ -129,12 +129,8 @@ static void scan_stack_range(uintptr_t lo, uintptr_t hi, void *varg)
     struct scan_arg *a = varg;
     a->bytes += hi - lo;
     if (unlikely(hi - lo > 2 * SHARD)) {
-        if (a->held == NULL &&
-            (a->held = sys_alloc(sizeof(*a->held))) != NULL) {
-            a->held->st = a->st;
-            a->held->since = a->since;
-            atomic_store(&a->held->left, 1);
-        }
+        if (a->held == NULL)
+            a->held = hold(a);
         /* The highest come out last: that is as well. */
         while (a->held != NULL && hi - lo > SHARD) {
             atomic_fetch_add(&a->held->left, 1);
