@@ -417,8 +417,8 @@ NI static size_t depth_used(void (*fn)(void))
 static void call_alloc(void)
 {
     for (size_t n = 8; n < 100000; n *= 3) {
-        tarn_alloc_conservative(n);
-        tarn_alloc_bytes(n);
+        CHECK(tarn_alloc_conservative(n) != NULL);
+        CHECK(tarn_alloc_bytes(n) != NULL);
     }
 }
 static void call_chan(void)
@@ -477,7 +477,7 @@ static void measure_guard(void *unused)
                  {"errors", call_error},       {"sleep", call_sleep},
                  {"tarn_gc", call_gc},         {"tarn_go", call_go},
                  {"native calls", call_native}};
-    for (size_t i = 0; i < ARRAY_N(calls); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
         size_t most = 0;
         for (int k = 0; k < 3; k++) {
             size_t used = depth_used(calls[i].fn);
