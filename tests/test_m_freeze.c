@@ -411,7 +411,7 @@ NI static size_t depth_used(void (*fn)(void))
     CHECK(gp->stack.lo + STACK_POISONED == lo);
     while (*(volatile uint8_t *)lo == PAINT)
         lo++;
-    return here - lo;
+    return here + 256 - lo;
 }
 
 static void call_alloc(void)
@@ -449,11 +449,17 @@ static void call_gc(void)
     struct tarn_gc_stats s = {.struct_size = sizeof s};
     tarn_gc_stats(&s);
 }
+static tarn_waitgroup inner;
+static void ends(void *unused)
+{
+    (void)unused;
+    tarn_waitgroup_done(&inner);
+}
 static void call_go(void)
 {
-    tarn_waitgroup_add(&wg, 1);
-    go(grows, NULL);
-    tarn_waitgroup_wait(&wg);
+    tarn_waitgroup_add(&inner, 1);
+    go(ends, NULL);
+    tarn_waitgroup_wait(&inner);
 }
 static void *native(void *p)
 {
