@@ -91,9 +91,13 @@ static uintptr_t pop(struct free_stack **head)
     struct free_stack *f = *head;
     if (f == NULL)
         return 0;
+    uintptr_t lo = f->lo;
     *head = f->next;
-    f->next = NULL; /* it lies in what is scanned of the new stack */
-    return f->lo;
+    /* They lie where the new owner's frames are looked through, and would be
+     * taken for pointers into stacks. */
+    f->next = NULL;
+    f->lo = 0;
+    return lo;
 }
 
 /* --- chunks and the pool ------------------------------------------------------- */
