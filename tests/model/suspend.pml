@@ -20,6 +20,10 @@
  * hits the same gap each time can repeat that for ever. With WHOLE a request is
  * written, and wiped, in one step: then every run ends.
  *
+ * With SELFSCAN a goroutine that is asked to stop may scan its own stack instead,
+ * once (gc/stackroots.c:gc_stopping): there and then, or, if it is deep, leaving
+ * its thread until others have done so.
+ *
  * Seeded bugs (-DBUG=n):
  *  1 preemptPark without the scan bit: Gpreempted before dropg
  *  2 casGFromPreempted reads, then writes: two suspenders claim one goroutine
@@ -31,6 +35,8 @@
  *  8 park publishes the goroutine to its waker before its status
  *  9 execute does not take back a preemptStop meant for an earlier life
  * 10 (SELF) who suspends another is not scannable himself meanwhile
+ * 11 (SELFSCAN) a goroutine that has scanned itself goes on though another holds it
+ * 12 (SELFSCAN) a deep one is readied before its thread has let go of it
  */
 #ifndef NM
 #define NM 2
@@ -72,6 +78,7 @@ bool preemptStop[NG];
 bool guard0[NG]; /* stackguard0: true is STACK_PREEMPT */
 byte gm[NG];     /* g->m */
 bool queued[NG]; /* in the run queue */
+bool scanned[NG]; /* by itself */
 bool parked[NG]; /* on a wait queue: somebody may ready it */
 /* struct m */
 byte curg[NM];
@@ -318,6 +325,16 @@ newstack: /* stackscan/newstack.c */
     goto gogo;
 
 preemptPark:
+#ifdef SELFSCAN
+    if
+    :: atomic { !scanned[gp] -> scanned[gp] = true };
+        if
+        :: goto selfscan
+        :: goto deepscan
+        fi
+    :: true
+    fi;
+#endif
 #if BUG == 1
     casgstatus(gp, Grunning, Gpreempted);
     dropg();
@@ -330,6 +347,38 @@ preemptPark:
     casfrom_Gscanstatus(gp, Gpreempted);
 #endif
     goto schedule;
+
+#ifdef SELFSCAN
+selfscan: /* gc_stopping, then go_on */
+    casgstatus(gp, Grunning, Gwaiting);
+    atomic { status[gp] == Gwaiting -> status[gp] = Gwaiting | Gscan };
+    scanstack(gp, 1 + me);
+    casfrom_Gscanstatus(gp, Gwaiting);
+#if BUG == 11
+    status[gp] = Grunning;
+#else
+    casgstatus(gp, Gwaiting, Grunning);
+#endif
+    preempt[gp] = false;
+    preemptStop[gp] = false;
+    guard0[gp] = false;
+    goto gogo;
+
+deepscan: /* the last of those who scan readies it */
+    casgstatus(gp, Grunning, Gwaiting);
+#if BUG != 12
+    dropg();
+#endif
+    atomic { status[gp] == Gwaiting -> status[gp] = Gwaiting | Gscan };
+    scanstack(gp, 1 + me);
+    casfrom_Gscanstatus(gp, Gwaiting);
+    casgstatus(gp, Gwaiting, Grunnable);
+    runqput(gp);
+#if BUG == 12
+    dropg();
+#endif
+    goto schedule;
+#endif
 
 gosched: /* goschedImpl */
     casgstatus(gp, Grunning, Grunnable);
