@@ -221,7 +221,7 @@ static bool try_stack(struct gcwork *w, struct g *gp,
 
 static bool scan_shard(struct gcwork *w, bool held_only)
 {
-    struct shard s;
+    struct shard s = {0};
     if (!pop_shard(&s, held_only))
         return false;
     if (s.of == NULL) {
