@@ -91,7 +91,7 @@ static void all_refused(void)
     refused("tarn_world_stop");
     if (tarn_read(0, &c, 1) >= 0)
         _exit(9);
-    refused("tarn_syscall");
+    refused("tarn_read");
     tarn_yield();
     refused("tarn_yield");
     if (tarn_thread_attach() != TARN_ESTATE ||
