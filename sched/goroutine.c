@@ -45,7 +45,6 @@ static int kind_index(enum stack_kind kind)
 
 static void gfput(struct p *pp, struct g *gp)
 {
-    /* None if it is a copying one: the next goroutine that runs here has it. */
     if (!gp->default_stack && gp->stack.lo != 0) {
         sched_hooks.stackfree(gp);
         ASSERT(gp->stack.lo == 0);
@@ -62,6 +61,9 @@ static void gfput(struct p *pp, struct g *gp)
         gp = pp->gfree[k];
         pp->gfree[k] = gp->schedlink;
         pp->ngfree[k]--;
+        /* Copying stacks are few; those of fixed size have no other cache. */
+        if (k == 0 && gp->stack.lo != 0)
+            sched_hooks.stackfree(gp);
         gp->schedlink = sched.gfree[k];
         sched.gfree[k] = gp;
         atomic_fetch_add_explicit(&sched.ngfree[k], 1, memory_order_relaxed);
@@ -128,7 +130,12 @@ static void newproc1(void *varg)
             return;
         }
     }
-    if (!fresh && gp->stack.lo != 0 && a->size != 0) {
+    if (!fresh && gp->stack.lo != 0 &&
+        (a->size != 0 ||
+         (a->kind == STACK_COPYING &&
+          gp->stack.hi - gp->stack.lo !=
+              atomic_load_explicit(&sched_hooks.first_stack,
+                                   memory_order_relaxed)))) {
         sched_hooks.stackfree(gp);
         gp->kind = STACK_NONE;
     }

@@ -645,7 +645,8 @@ static void prepare_stack(struct g *gp)
 
 static NOINLINE void resume(struct g *gp)
 {
-    if (gp->resume & (RESUME_START | RESUME_THAW))
+    if (gp->resume & RESUME_THAW ||
+        (gp->resume & RESUME_START && gp->stack.lo == 0))
         sched_hooks.stack_resume(gp);
     if (gp->resume & RESUME_START)
         prepare_stack(gp);

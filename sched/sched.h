@@ -386,7 +386,9 @@ struct sched_hooks {
      * error set. On g0 or before start. */
     bool (*stackalloc)(struct g *gp, enum stack_kind kind, size_t size);
     void (*stackfree)(struct g *gp); /* of a dead G */
-    /* gp->resume has RESUME_START or RESUME_THAW: gp needs its stack now. On g0. */
+    /* Size of the copying stacks that new goroutines get; changes at times. */
+    _Atomic size_t first_stack;
+    /* gp is about to run and has no stack, or is frozen. On g0. */
     void (*stack_resume)(struct g *gp);
     enum stack_kind (*stack_kind_of)(tarn_fn fn, enum tarn_stacks want,
                                      bool *ok);

@@ -160,8 +160,8 @@ void stack_resume(struct g *gp)
         thaw(gp);
     } else if (gp->stack.lo == 0) {
         /* Its first run. */
-        size_t size = STACK_MIN << atomic_load_explicit(&stack_first_order,
-                                                        memory_order_relaxed);
+        size_t size = atomic_load_explicit(&sched_hooks.first_stack,
+                                           memory_order_relaxed);
         if (!stack_set(gp, size) &&
             (size == STACK_MIN || !stack_set(gp, STACK_MIN)))
             throw("out of memory: goroutine %llu needs a stack of %zu bytes",
@@ -368,8 +368,6 @@ void stacks_trim(void (*pause)(void))
 
 /* --- the first size ---------------------------------------------------------------- */
 
-_Atomic uint32_t stack_first_order;
-
 void stack_set_first(uint64_t bytes, uint64_t stacks)
 {
     /* Too few to say anything. */
@@ -381,5 +379,6 @@ void stack_set_first(uint64_t bytes, uint64_t stacks)
         order++;
     while (order > 0 && STACK_MIN << order > (size_t)options.stackmax)
         order--;
-    atomic_store_explicit(&stack_first_order, order, memory_order_relaxed);
+    atomic_store_explicit(&sched_hooks.first_stack, STACK_MIN << order,
+                          memory_order_relaxed);
 }

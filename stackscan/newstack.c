@@ -226,9 +226,13 @@ static void stack_goexit(struct g *gp)
 {
     alloca_free_all(gp);
     if (gp->kind == STACK_COPYING) {
-        /* The next goroutine here has it, warm. */
+        /* The next goroutine with this G finds it warm. */
         stack_check_guard(gp);
-        stackfree(gp);
+        if (gp->stack.hi - gp->stack.lo !=
+                atomic_load_explicit(&sched_hooks.first_stack,
+                                     memory_order_relaxed) ||
+            options.checkmark || options.stackpoison)
+            stackfree(gp);
     } else if (options.checkmark && !gp->foreign) {
         /* The next G on this stack must not find words of this one's frames. */
         gp->sched_sp = gp->stack.hi;
@@ -247,6 +251,7 @@ void stackscan_init(void)
     sched_hooks.stackalloc = stackalloc;
     sched_hooks.stackfree = stackfree;
     sched_hooks.stack_resume = stack_resume;
+    atomic_store(&sched_hooks.first_stack, STACK_MIN);
     sched_hooks.stack_kind_of = stack_kind_of;
     sched_hooks.goexit = stack_goexit;
     sched_hooks.text_kind = text_kind;

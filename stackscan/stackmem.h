@@ -46,7 +46,6 @@ struct g *stack_large_owner(size_t i);
 void stacks_release_idle(void);
 
 /* freeze.c */
-extern _Atomic uint32_t stack_first_order; /* size of a first stack */
 /* gp is about to run and has no stack yet, or is frozen. On g0. */
 void stack_resume(struct g *gp);
 void stacks_reclaim(void); /* some smallest stacks for this P, if it can */
