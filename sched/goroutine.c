@@ -131,11 +131,10 @@ static void newproc1(void *varg)
         }
     }
     if (!fresh && gp->stack.lo != 0 &&
-        (a->size != 0 ||
-         (a->kind == STACK_COPYING &&
-          gp->stack.hi - gp->stack.lo !=
-              atomic_load_explicit(&sched_hooks.first_stack,
-                                   memory_order_relaxed)))) {
+        (a->size != 0 || (a->kind == STACK_COPYING &&
+                          gp->stack.hi - gp->stack.lo !=
+                              atomic_load_explicit(&sched_hooks.first_stack,
+                                                   memory_order_relaxed)))) {
         sched_hooks.stackfree(gp);
         gp->kind = STACK_NONE;
     }

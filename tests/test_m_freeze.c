@@ -347,6 +347,16 @@ static void test_idle_goes_back(void)
 
 /* The first stack is as large as stacks turn out to be. */
 static _Atomic uint64_t first_size;
+static _Atomic int arrived;
+
+static void wait_for(int n)
+{
+    while (atomic_load(&arrived) < n)
+        tarn_yield();
+    /* They are about to wait; once more, and they do. */
+    tarn_yield();
+    atomic_store(&arrived, 0);
+}
 
 NI static uint64_t wait_deep(uint64_t depth, uint64_t v)
 {
@@ -356,6 +366,7 @@ NI static uint64_t wait_deep(uint64_t depth, uint64_t v)
         v = wait_deep(depth - 1, v + 1);
         return v + room[v % 60];
     }
+    atomic_fetch_add(&arrived, 1);
     tarn_chan_recv(in, &v);
     return v;
 }
@@ -378,11 +389,10 @@ static void test_first_size(void)
     tarn_waitgroup_add(&wg, N + 1);
     for (int i = 0; i < N; i++)
         go(waits_deep, NULL);
-    tarn_yield();
-    CHECK_EQ(atomic_load(&first_size), STACK_MIN);
+    wait_for(N);
     collect();
     go(waits_deep, NULL);
-    tarn_yield();
+    wait_for(1);
     CHECK_GE(atomic_load(&first_size), 150 << 10);
     tarn_chan_close(in);
     tarn_waitgroup_wait(&wg);
@@ -391,8 +401,10 @@ static void test_first_size(void)
     tarn_waitgroup_add(&wg, N);
     for (int i = 0; i < N; i++)
         go(waits, NULL);
-    tarn_yield();
-    collect();
+    for (int i = 0; atomic_load(&sched_hooks.first_stack) != STACK_MIN; i++) {
+        CHECK_LT(i, 20);
+        collect();
+    }
     tarn_chan_close(in);
     tarn_waitgroup_wait(&wg);
 }
