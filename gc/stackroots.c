@@ -342,8 +342,10 @@ void gc_wait_asked(void)
         look_again(w);
         while (gc_scan_shard(w))
             ;
-        gcw_dispose(w);
+        bool found = gcw_dispose(w);
         atomic_fetch_sub(&gc.nworking, 1);
+        if (found && nprocs > 1)
+            wakep();
         uint32_t n = atomic_load(&list.nasked);
         bool wanted =
             atomic_load_explicit(&sched.gcwaiting, memory_order_relaxed) ||
@@ -366,11 +368,13 @@ void gc_wait_asked(void)
 /* On g0: gp was asked to stop, and does. */
 enum stopping gc_stopping(struct g *gp)
 {
+    if (atomic_load(&gp->suspenders) != 0)
+        return STOPPING_PARK;
+    /* Asked by a mark that has found it in the meantime, or is over. */
     if (atomic_load_explicit(&gc.phase, memory_order_relaxed) != GC_MARK ||
         !atomic_load_explicit(&gc.blacken, memory_order_relaxed) ||
-        gp->system || gc_stack_scanned(gp) ||
-        atomic_load_explicit(&list.nasked, memory_order_relaxed) == 0)
-        return STOPPING_PARK;
+        gp->system || gc_stack_scanned(gp))
+        return STOPPING_DONE;
     bool deep = gp->stack.hi - gp->sched_sp > 2 * SHARD;
     struct m *mp = acquirem();
     struct p *pp = mp->p;
@@ -382,8 +386,10 @@ enum stopping gc_stopping(struct g *gp)
         dropg();
     delay_point("gc_stopping");
     /* Somebody else may be faster. */
-    while (!castogscanstatus(gp, Gwaiting, Gwaiting | Gscan))
+    while (!castogscanstatus(gp, Gwaiting, Gwaiting | Gscan)) {
         procyield(10);
+        gc_scan_help();
+    }
     struct suspendGState st = {gp, false, deep};
     if (gc_stack_scanned(gp))
         resumeG(st);
@@ -392,9 +398,11 @@ enum stopping gc_stopping(struct g *gp)
     if (!deep)
         casgstatus(gp, Gwaiting, Grunning);
     strike_off(gp);
-    gcw_dispose(w);
+    bool found = gcw_dispose(w);
     atomic_fetch_sub(&gc.nworking, 1);
     gc_maybe_done();
+    if (found && nprocs > 1)
+        wakep();
     releasem(mp);
     return deep ? STOPPING_LEFT : STOPPING_DONE;
 }

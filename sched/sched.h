@@ -161,6 +161,8 @@ struct g {
     _Atomic bool preemptStop; /* asked to park as Gpreempted instead */
     bool preemptShrink;  /* stackscan: at the next prologue, a smaller stack */
     _Atomic bool system; /* the runtime's own: not scanned, not counted */
+    _Atomic uint32_t
+        suspenders; /* suspendGs that wait for it: see preemptPark */
     _Atomic uint32_t scancycle; /* gc: of the mark that has scanned the stack */
     _Atomic bool parkingOnChan, activeStackChans;
     _Atomic uint32_t selectDone;

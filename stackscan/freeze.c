@@ -58,13 +58,20 @@ static bool in_frames(const struct g *gp, const void *p)
     return (uintptr_t)p - gp->sched_sp < gp->stack.hi - gp->sched_sp;
 }
 
-/* The channels of the wait records before end whose operands are in gp's
- * frames. */
+/* May somebody write to s's operand where a move of gp's stack reads or writes? A
+ * move writes all words of alloca blocks, and does not say which are operands. */
+static bool exposed(const struct g *gp, const struct sudog *s)
+{
+    return s->c != NULL && s->elem != NULL &&
+           (gp->stackdata != NULL || in_frames(gp, s->elem));
+}
+
+/* The channels of the exposed wait records before end. */
 static void unlock_channels(struct g *gp, const struct sudog *end)
 {
     struct hchan *last = NULL;
     for (struct sudog *s = gp->waiting; s != end; s = s->waitlink)
-        if (s->c != NULL && s->c != last && in_frames(gp, s->elem)) {
+        if (s->c != last && exposed(gp, s)) {
             last = s->c;
             unlock_brief(&last->lock);
         }
@@ -77,7 +84,7 @@ static bool trylock_channels(struct g *gp)
 {
     struct hchan *last = NULL;
     for (struct sudog *s = gp->waiting; s != NULL; s = s->waitlink) {
-        if (s->c == NULL || s->c == last || !in_frames(gp, s->elem))
+        if (s->c == last || !exposed(gp, s))
             continue;
         if (!trylock(&s->c->lock)) {
             unlock_channels(gp, s);
@@ -132,6 +139,8 @@ static void thaw(struct g *gp)
     struct stack image = gp->stack, old = gp->frozen;
     size_t used = image.hi - image.lo;
     size_t size = stack_size_for(used + gp->frame_need);
+    if (size > old.hi - old.lo)
+        size = old.hi - old.lo; /* where it was, there was room */
     if (!stack_set(gp, size))
         throw("out of memory: goroutine %llu needs its stack of %zu bytes back",
               (unsigned long long)gp->goid, size);
@@ -234,15 +243,16 @@ static struct g *advance(uintptr_t *lo)
 #define RECLAIM_BATCH 32u
 #define RECLAIM_VISITS 512u
 
-void stacks_reclaim(void)
+void stacks_reclaim(bool hard)
 {
     if (atomic_exchange_explicit(&hand.busy, true, memory_order_acquire))
         return;
     uintptr_t lo;
     uint32_t got = 0;
-    for (uint32_t i = 0; i < RECLAIM_VISITS && got < RECLAIM_BATCH; i++) {
+    uint32_t most = hard ? STACKS_HOT : RECLAIM_VISITS;
+    for (uint32_t i = 0; i < most && got < RECLAIM_BATCH; i++) {
         struct g *gp = advance(&lo);
-        if (gp != NULL && visit(gp, lo, false))
+        if (gp != NULL && visit(gp, lo, hard))
             got++;
     }
     atomic_store_explicit(&hand.busy, false, memory_order_release);
@@ -288,7 +298,7 @@ static void hand_round(void (*pause)(void))
  * to be adjusted. */
 static size_t reach(const struct g *gp)
 {
-    uintptr_t lo = gp->stack.lo, size = gp->stack.hi - lo;
+    uintptr_t lo = stack_base(gp), size = gp->stack.hi - lo;
     uintptr_t lowest = gp->sched_sp - lo;
     for (const uintptr_t *w = (const uintptr_t *)gp->sched_sp;
          w < (const uintptr_t *)gp->stack.hi; w++)
@@ -298,15 +308,14 @@ static size_t reach(const struct g *gp)
     return size - lowest > promised ? size - lowest : promised;
 }
 
-/* What gp's stack should be; 0: what it is. */
-static size_t smaller(const struct g *gp)
+/* By what gp uses: what its stack should be; 0: what it is. */
+static size_t wanted(const struct g *gp)
 {
     size_t size = gp->stack.hi - gp->stack.lo;
-    size_t used = gp->stack.hi - gp->sched_sp;
+    size_t used = gp->stack.hi - gp->sched_sp + gp->frame_need;
     if (size <= STACK_MIN ||
         (!options.stackshrink && used + stack_guard >= size / 4))
         return 0;
-    used = reach(gp);
     size_t newsize = stack_size_for(options.stackshrink ? used : used * 2);
     return newsize < size ? newsize : 0;
 }
@@ -321,13 +330,18 @@ void shrinkstack(struct g *gp)
 {
     if (!shrinkable_kind(gp) || gp->syscallsp != 0)
         return;
-    size_t newsize = smaller(gp);
+    size_t newsize = wanted(gp);
     if (newsize == 0 || (gp->large != NULL && newsize >= STACK_LARGE))
         return; /* the latter by stacks_trim, in slices */
     if (!isShrinkStackSafe(gp)) {
         gp->preemptShrink = true;
         return;
     }
+    size_t far = stack_size_for(reach(gp));
+    newsize = newsize > far ? newsize : far;
+    if (newsize >=
+        (gp->large != NULL ? STACK_LARGE : gp->stack.hi - gp->stack.lo))
+        return;
     if (!trylock_channels(gp))
         return; /* there will be another scan */
     if (copystack(gp, newsize))
@@ -336,33 +350,40 @@ void shrinkstack(struct g *gp)
     unlock_channels(gp, NULL);
 }
 
-/* Of a large stack that a waiting goroutine does not use, a slice. */
-static bool shrink_large(struct g *gp)
+/* Of a large stack that gp does not use, a slice, as long as gp has not run since
+ * the first one. It does not move, so nothing needs to be looked at. */
+static bool shrink_large(struct g *gp, size_t *target)
 {
     bool more = false;
-    if (readgstatus(gp) != Gwaiting ||
-        !castogscanstatus(gp, Gwaiting, Gwaiting | Gscan))
+    uint32_t status = readgstatus(gp);
+    if ((status != Gwaiting && status != Grunnable) ||
+        !castogscanstatus(gp, status, status | Gscan))
         return false;
     if (gp->large != NULL && isShrinkStackSafe(gp)) {
-        size_t newsize = smaller(gp);
-        if (newsize >= STACK_LARGE) {
-            more = stack_shrink_in_place(gp, newsize);
+        if (*target == 0) {
+            *target = wanted(gp);
+            gp->resume |= RESUME_IDLE;
+        }
+        if (*target >= STACK_LARGE && gp->resume & RESUME_IDLE) {
+            more = stack_shrink_in_place(gp, *target);
             if (!more)
                 atomic_fetch_add_explicit(&stack_stats.shrinks, 1,
                                           memory_order_relaxed);
         }
     }
-    casfrom_Gscanstatus(gp, Gwaiting | Gscan, Gwaiting);
+    casfrom_Gscanstatus(gp, status | Gscan, status);
     return more;
 }
 
 void stacks_trim(void (*pause)(void))
 {
     hand_round(pause);
-    struct g *gp;
-    for (size_t i = 0; (gp = stack_large_owner(i)) != NULL; i++)
-        while (shrink_large(gp))
+    for (uint32_t n = stack_large_count(); n > 0; n--) {
+        struct g *gp = stack_large_next();
+        size_t target = 0;
+        while (gp != NULL && shrink_large(gp, &target))
             pause();
+    }
     stacks_release_idle();
 }
 

@@ -82,6 +82,9 @@ bool copystack(struct g *gp, size_t newsize)
     uintptr_t old_sp = gp->sched_sp;
     size_t used = old.hi - old_sp;
     ASSERT(used < newsize);
+    /* What words may point to: all of a reservation, of which the stack may have
+     * been larger. */
+    uintptr_t base = stack_base(gp);
     stack_check_guard(gp);
     if (!stackmem_alloc(gp, newsize)) {
         gp->large = old_large;
@@ -95,11 +98,11 @@ bool copystack(struct g *gp, size_t newsize)
     if (options.checkmark)
         memset((void *)new.lo, 0, newsize - used);
     stack_poison_guard(gp);
-    adjust_frames(gp, sp, new.hi, old.lo, old.hi, delta, 0);
+    adjust_frames(gp, sp, new.hi, base, old.hi, delta, 0);
     if (SCAN_FAULT(MOVE))
         stack_fault_moved(old_sp, sp);
-    alloca_adjust(gp, old.lo, old.hi, delta);
-    adjust_records(gp, old.lo, old.hi, delta);
+    alloca_adjust(gp, base, old.hi, delta);
+    adjust_records(gp, base, old.hi, delta);
     __atomic_store_n(&gp->sched_sp, sp, __ATOMIC_RELAXED);
     if (gp->stackguard1 != STACK_FORCEMOVE)
         gp->stackguard1 = new.lo + stack_guard;
@@ -177,8 +180,10 @@ void newstack(struct g *gp, size_t frame, uintptr_t sp, uintptr_t pc)
         size_t used = gp->stack.hi - sp;
         size_t newsize = size;
         if (grow) {
-            newsize = size * 2;
-            while (newsize < used || newsize - used < frame + stack_guard) {
+            /* A shrunk large one may be of any size. */
+            newsize = STACK_MIN;
+            while (newsize <= size || newsize < used ||
+                   newsize - used < frame + stack_guard) {
                 newsize *= 2;
                 if (newsize > ((size_t)1 << 46))
                     break;
@@ -197,9 +202,11 @@ void newstack(struct g *gp, size_t frame, uintptr_t sp, uintptr_t pc)
                   (unsigned long long)gp->goid, newsize);
     } else if (unlikely(gp->preemptShrink)) {
         gp->preemptShrink = false;
+        gp->frame_need = frame;
         casgstatus(gp, Grunning, Gcopystack);
         shrinkstack(gp);
         casgstatus(gp, Gcopystack, Grunning);
+        gp->frame_need = 0;
     }
     /* The copy may have wiped the request word, not the flag. We return behind
      * the check of the prologue, so growth had to come first. */
@@ -219,6 +226,8 @@ void newstack(struct g *gp, size_t frame, uintptr_t sp, uintptr_t pc)
         atomic_store_explicit(&gp->stackguard0, gp->stackguard1,
                               memory_order_relaxed);
     }
+    ASSERT(gp->kind != STACK_COPYING ||
+           gp->sched_sp - gp->stack.lo >= frame + STACK_GUARD / 2);
     gogo(gp);
 }
 

@@ -46,7 +46,8 @@ static struct {
     } cold[STACK_ORDERS];
     struct large *kept; /* free reservations, youngest first */
     uint32_t nkept, kept_low;
-    struct large *used; /* those of goroutines */
+    struct large *used, *used_last; /* those of goroutines */
+    uint32_t nused;
 } pool = {.lock = MUTEX_INIT(STACKPOOL)};
 
 struct stack_chunk *_Atomic stack_chunks;
@@ -218,9 +219,12 @@ static uintptr_t small_alloc(int order)
                     atomic_load_explicit(&stack_stats.made[0],
                                          memory_order_relaxed) >= STACKS_HOT;
         uintptr_t lo = refill(c, order, !many);
-        if (lo != 0 || !many)
+        if (lo != 0)
             return lo;
-        stacks_reclaim();
+        if (!many && (order != 0 || c == NULL || tries > 1))
+            return 0;
+        /* Or there is no memory for more. */
+        stacks_reclaim(!many);
     }
 }
 
@@ -296,6 +300,32 @@ static void large_unmap(struct large *l)
     sys_free(l);
 }
 
+/* Lock held. */
+static void link_large(struct large *l)
+{
+    l->next = NULL;
+    l->prev = pool.used_last;
+    if (l->prev != NULL)
+        l->prev->next = l;
+    else
+        pool.used = l;
+    pool.used_last = l;
+    pool.nused++;
+}
+
+static void unlink_large(struct large *l)
+{
+    if (l->prev != NULL)
+        l->prev->next = l->next;
+    else
+        pool.used = l->next;
+    if (l->next != NULL)
+        l->next->prev = l->prev;
+    else
+        pool.used_last = l->prev;
+    pool.nused--;
+}
+
 static struct large *large_alloc(size_t size, struct g *gp)
 {
     lock(&pool.lock);
@@ -315,11 +345,7 @@ static struct large *large_alloc(size_t size, struct g *gp)
                               memory_order_relaxed);
     l->owner = gp;
     lock(&pool.lock);
-    l->next = pool.used;
-    l->prev = NULL;
-    if (l->next != NULL)
-        l->next->prev = l;
-    pool.used = l;
+    link_large(l);
     unlock(&pool.lock);
     return l;
 }
@@ -330,12 +356,7 @@ static void large_free(struct large *l, size_t size)
     atomic_fetch_sub_explicit(&stack_stats.large_inuse, size,
                               memory_order_relaxed);
     lock(&pool.lock);
-    if (l->prev != NULL)
-        l->prev->next = l->next;
-    else
-        pool.used = l->next;
-    if (l->next != NULL)
-        l->next->prev = l->prev;
+    unlink_large(l);
     /* A few are worth keeping: a goroutine that grows once often grows again. */
     bool keep = pool.nkept < LARGE_KEPT && !options.stackpoison;
     if (keep)
@@ -401,14 +422,24 @@ bool stack_grow_in_place(struct g *gp, size_t newsize)
     return true;
 }
 
-/* The i-th large stack's goroutine, to be looked at by the collector. */
-struct g *stack_large_owner(size_t i)
+uint32_t stack_large_count(void)
+{
+    lock(&pool.lock);
+    uint32_t n = pool.nused;
+    unlock(&pool.lock);
+    return n;
+}
+
+struct g *stack_large_next(void)
 {
     lock(&pool.lock);
     struct large *l = pool.used;
-    while (l != NULL && i-- > 0)
-        l = l->next;
-    struct g *gp = l != NULL ? l->owner : NULL;
+    struct g *gp = NULL;
+    if (l != NULL) {
+        gp = l->owner;
+        unlink_large(l);
+        link_large(l);
+    }
     unlock(&pool.lock);
     return gp;
 }

@@ -38,17 +38,25 @@ bool stackmem_ready(void); /* a smallest one is to be had here */
 /* The same with guard, poison and checkmark's zeroes. */
 bool stack_set(struct g *gp, size_t size);
 size_t stack_size_for(size_t used);
+/* Where gp's stack may have begun. */
+ALWAYS_INLINE uintptr_t stack_base(const struct g *gp)
+{
+    return gp->large != NULL ? gp->large->lo : gp->stack.lo;
+}
 /* False: it has to be copied. */
 bool stack_grow_in_place(struct g *gp, size_t newsize);
 /* A slice towards newsize; true: there is more. The scan bit is held. */
 bool stack_shrink_in_place(struct g *gp, size_t newsize);
-struct g *stack_large_owner(size_t i);
+/* In turn: so many, then from the first again. NULL: there is none. */
+uint32_t stack_large_count(void);
+struct g *stack_large_next(void);
 void stacks_release_idle(void);
 
 /* freeze.c */
 /* gp is about to run and has no stack yet, or is frozen. On g0. */
 void stack_resume(struct g *gp);
-void stacks_reclaim(void); /* some smallest stacks for this P, if it can */
+/* Some smallest stacks for this P, if it can. hard: also of who has run lately. */
+void stacks_reclaim(bool hard);
 /* gp's runtime records that point into [lo, hi) of its stack, shifted. */
 void adjust_records(struct g *gp, uintptr_t lo, uintptr_t hi, intptr_t delta);
 

@@ -30,6 +30,8 @@ bool suspendG_try(struct g *gp, struct suspend_request *rq,
                 return false;
             /* Somebody else looks at it; ours is to see it through. */
             procyield(10);
+            if (sched_hooks.scan_help != NULL)
+                sched_hooks.scan_help();
         }
         /* It stands still: a request left over would make it yield for
          * nothing. */
@@ -91,6 +93,8 @@ struct suspendGState suspendG(struct g *gp)
     struct suspend_request rq = SUSPEND_REQUEST_INIT;
     struct suspendGState st;
     int64_t began = 0, yield_at = 0;
+    /* Before it is asked: it stops only if somebody waits for that. */
+    atomic_fetch_add(&gp->suspenders, 1);
     for (uint32_t i = 0; !suspendG_try(gp, &rq, &st); i++) {
         procyield(10);
         if ((i & 15) == 15) {
@@ -99,11 +103,14 @@ struct suspendGState suspendG(struct g *gp)
                 began = now;
                 yield_at = now + 10000;
             } else if (now >= yield_at) {
+                if (sched_hooks.scan_help != NULL)
+                    sched_hooks.scan_help();
                 osyield();
                 yield_at = nanotime() + 5000;
             }
         }
     }
+    atomic_fetch_sub(&gp->suspenders, 1);
     return st;
 }
 

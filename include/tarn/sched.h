@@ -27,7 +27,10 @@ struct tarn_go_attr {
 };
 
 /* Starts fn(arg) as a goroutine. arg is kept alive until fn has it. Allocates
- * no managed memory, may preempt, on a goroutine only. TARN_ENOMEM,
+ * no managed memory, may preempt, on a goroutine only. TARN_ENOMEM (a copying
+ * stack of default size is taken only when fn begins to run: if there is no
+ * memory for it then, and none can be had from goroutines that wait, the process
+ * ends with a message),
  * TARN_EINVAL (fn NULL; a copying stack forced on code without the split-stack
  * prologue), TARN_ESTATE. */
 TARN_API tarn_status tarn_go(tarn_fn fn, void *arg);

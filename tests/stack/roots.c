@@ -173,6 +173,7 @@ NI static void stop_at_next_prologue(void)
 {
     struct g *gp = getg();
     tarn_sema_release(&parked);
+    atomic_store(&gp->suspenders, 1); /* us: it parks only for somebody */
     atomic_store(&gp->preemptStop, true);
     atomic_store(&gp->preempt, true);
     set_stackguard(gp, STACK_PREEMPT);
@@ -198,6 +199,8 @@ NI static void with_collector(void (*fn)(void), int n, bool preempted)
         struct g *gp = atomic_load(&subject);
         while (readgstatus(gp) != (uint32_t)(preempted ? Gpreempted : Gwaiting))
             tarn_yield();
+        if (preempted)
+            atomic_store(&gp->suspenders, 0);
         CHECK_EQ(tarn_gc(), TARN_OK);
         tarn_sema_release(&collected);
     }
