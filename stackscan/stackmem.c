@@ -91,9 +91,13 @@ static uintptr_t pop(struct free_stack **head)
     struct free_stack *f = *head;
     if (f == NULL)
         return 0;
+    uintptr_t lo = f->lo;
     *head = f->next;
-    f->next = NULL; /* it lies in what is scanned of the new stack */
-    return f->lo;
+    /* They lie in what is scanned of the new stack; and the stack's own end would
+     * pass for a local's address, for which nobody may shrink it. */
+    f->next = NULL;
+    f->lo = 0;
+    return lo;
 }
 
 /* --- chunks and the pool ------------------------------------------------------- */
