@@ -154,8 +154,7 @@ int main(int argc, char **argv)
         return 2;
     struct tarn_gc_stats gc = {.struct_size = sizeof(gc)};
     tarn_gc_stats(&gc);
-    fprintf(stderr,
-            "host: moves=%llu grows=%llu shrinks=%llu cycles=%llu\n",
+    fprintf(stderr, "host: moves=%llu grows=%llu shrinks=%llu cycles=%llu\n",
             (unsigned long long)stack_stats.copies,
             (unsigned long long)stack_stats.grows_in_place,
             (unsigned long long)stack_stats.shrinks,
