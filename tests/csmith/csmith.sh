@@ -271,4 +271,5 @@ if [ -n "$careless" ]; then
     [ "$noticed" -gt 0 ] && [ "$failures" -eq 0 ]
     exit
 fi
+[ $((agreed + failures)) -gt 0 ] || echo "csmith: nothing was compared"
 [ "$failures" -eq 0 ] && [ "$agreed" -gt 0 ]
