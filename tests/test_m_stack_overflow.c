@@ -275,11 +275,33 @@ static void test_ended_stacks(void)
     ended_stacks();
 }
 
+/* A function of its own, so that no frame that stays has the stack's end in it,
+ * which would pass for the address of a local. */
+NI static uintptr_t stack_size(void)
+{
+    return getg()->stack.hi - getg()->stack.lo;
+}
+
+/* What was taken for a deep recursion is given back, down to the smallest size:
+ * nothing of the stack's earlier life may lie above the first frame that says it
+ * was in use. */
+static void test_shrinks(void)
+{
+    uint64_t zero = 0;
+    sink = deeper(6000, &zero);
+    CHECK_GE(stack_size(), 8 * STACK_MIN);
+    for (int i = 0; i < 1000 && stack_size() != STACK_MIN; i++)
+        CHECK_ST(tarn_gc(), TARN_OK);
+    CHECK_EQ(stack_size(), STACK_MIN);
+}
+
 static void on_goroutine_tests(void)
 {
     RUN(test_kinds);
-    if (deep_ok)
+    if (deep_ok) {
+        RUN(test_shrinks);
         RUN(test_ended_stacks);
+    }
 }
 
 int main(int argc, char **argv)
