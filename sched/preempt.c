@@ -183,15 +183,27 @@ static bool signalM(int32_t tid, int sig)
     return ok;
 }
 
+/* A handler that has not been heard of for so long is not waited for. */
+#define SIGNAL_LOST_NS 2000000
+
 void preemptM(struct m *mp)
 {
     if (!preempt_signals_on() || lose_request())
         return;
     uint32_t none = 0;
+    int64_t now = nanotime();
     if (!atomic_compare_exchange_strong(&mp->signalPending, &none, 1)) {
-        add(&count.coalesced);
-        return;
+        /* A signal may be lost, too: it is merged with one of the program's own
+         * that is pending, and if that is of a timer that is deleted now, Linux
+         * (6.13) takes both back. */
+        int64_t sent = atomic_load(&mp->signal_sent);
+        if (now - sent < SIGNAL_LOST_NS ||
+            !atomic_compare_exchange_strong(&mp->signal_sent, &sent, now)) {
+            add(&count.coalesced);
+            return;
+        }
     }
+    atomic_store(&mp->signal_sent, now);
     delay_point("preemptM: pending");
     /* In this order: a thread that takes over the M clears pending before it
      * says who it is. Were the thread known first, the signal could go to one

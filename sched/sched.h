@@ -284,6 +284,7 @@ struct m {
     pthread_t thread;
     int32_t procid;                 /* 0: no signals to it (yet, or any more) */
     _Atomic uint32_t signalPending; /* a signal of preemptM is under way */
+    _Atomic int64_t signal_sent;    /* when */
     _Atomic uint32_t preemptGen;    /* handled ones; before pending is 0 */
     /* Of the last one: where it hit, and 1 + why it was refused; 0 if not. */
     _Atomic uintptr_t signal_pc;
@@ -698,7 +699,7 @@ tarn_status preempt_check_options(const struct tarn_options *o);
 void initsig(void);
 void minit_signals(struct m *mp);   /* by the thread: it may be signalled */
 void unminit_signals(struct m *mp); /* no more; restores the thread's mask */
-/* Best effort: at most one signal is under way to an M. */
+/* Best effort: at most one signal is under way to an M, unless it seems lost. */
 void preemptM(struct m *mp);
 /* On the signal stack. True: the runtime waited for it. */
 bool doSigPreempt(ucontext_t *uc);

@@ -100,6 +100,26 @@ static void test_preemptone(void)
     spinners_end();
 }
 
+/* The kernel may take a signal back: see preemptM. */
+static void test_signal_lost(void)
+{
+    if (!preempt_signals_on() || nprocs == 1)
+        SKIP("needs signals and a second P");
+    spinners_start(1);
+    struct p *pp;
+    while ((pp = p_of(spinners[0].g)) == NULL)
+        osyield();
+    struct m *mp = atomic_load(&pp->m);
+    uint32_t t = tick(pp);
+    atomic_store(&mp->signal_sent, nanotime());
+    atomic_store(&mp->signalPending, 1);
+    while (tick(pp) == t && p_of(spinners[0].g) == pp) {
+        preemptone(pp);
+        osyield();
+    }
+    spinners_end();
+}
+
 static void test_preemptall(void)
 {
     if (nprocs == 1) {
@@ -464,6 +484,7 @@ static void body(void)
 {
     if (ASYNC_RUNS) {
         RUN(test_preemptone);
+        RUN(test_signal_lost);
         RUN(test_preemptall);
     }
     RUN(test_gopreempt_m);
