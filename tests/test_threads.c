@@ -48,14 +48,15 @@ static void test_attach_reuses(void)
     tarn_native_call(join_thread, &t);
     size_t gs = atomic_load(&allglen), live = settled();
     uint64_t ms = atomic_load(&sched.mnext);
-    for (int i = 0; i < 10; i++) {
-        start_thread(&t, attach_detach, (void *)(uintptr_t)scaled(1000));
+    for (int i = 0; i < 40; i++) {
+        start_thread(&t, attach_detach, (void *)(uintptr_t)scaled(250));
         tarn_native_call(join_thread, &t);
     }
     CHECK_EQ(atomic_load(&allglen), gs);
     CHECK_EQ(tarn_goroutines(), live);
-    /* Threads of the pool may have been made meanwhile, not for these. */
-    CHECK_LE(atomic_load(&sched.mnext), ms + nprocs + 2);
+    /* Threads may have been made meanwhile, where a P was taken from one that
+     * had not come to sleep yet: a few, not one for each that attached. */
+    CHECK_LE(atomic_load(&sched.mnext), ms + nprocs + 16);
     CHECK_EQ(spare_threads(), 1);
 }
 
