@@ -231,6 +231,40 @@ static void test_shrinkstack(void)
     }
 }
 
+NI static uint64_t big_frame(uint64_t v)
+{
+    volatile uint8_t room[100 << 10];
+    volatile uint8_t *low = room;
+    OPAQUE(low);
+    CHECK_GE((uintptr_t)low, getg()->stack.lo + STACK_GUARD / 2);
+    low[0] = (uint8_t)v;
+    return low[0];
+}
+
+/* What a prologue has found room for has it behind a shrink as well. */
+static void shrinks_in_prologue(void *unused)
+{
+    (void)unused;
+    uint64_t r = down((200 << 10) / LEVEL, 0);
+    CHECK_GE(my_size(), 256 << 10);
+    struct g *gp = getg();
+    gp->preemptShrink = true;
+    set_stackguard(gp, STACK_PREEMPT);
+    r += big_frame(r);
+    OPAQUE(r);
+    CHECK(!gp->preemptShrink);
+    tarn_waitgroup_done(&wg);
+}
+
+static void test_preemptShrink(void)
+{
+    if (options.stackmove)
+        SKIP("a deep stack at every prologue");
+    tarn_waitgroup_add(&wg, 1);
+    go(shrinks_in_prologue, NULL);
+    tarn_waitgroup_wait(&wg);
+}
+
 static void grows(void *arg)
 {
     uint64_t r = down((size_t)(uintptr_t)arg / LEVEL, 0);
@@ -623,6 +657,7 @@ static void frozen_body(void)
 static void body(void)
 {
     RUN(test_shrinkstack);
+    RUN(test_preemptShrink);
     RUN(test_grow_in_place);
     RUN(test_deep_is_wanted);
     RUN(test_idle_goes_back);
