@@ -185,8 +185,8 @@ MICRO_ROWS = {
      Unit::bytes, 1, parked_bytes_new, 2734, NONE, 2700, NONE},
     {"parked-bytes", "memory of each, after collections", 2, Kind::samples,
      Unit::bytes, 1, parked_bytes, 2734, NONE, 2700, NONE},
-    {"parked-collect", "a collection with them, when all are frozen", 2, Kind::samples, Unit::ms, 1,
-     parked_collect, 1375, NONE, 500, NONE},
+    {"parked-collect", "a collection with them, when all are frozen", 2,
+     Kind::samples, Unit::ms, 1, parked_collect, 1375, NONE, 500, NONE},
     {"parked-wake", "wake them all, until they have ended, each", 2,
      Kind::samples, Unit::ns, 1, parked_wake, NONE, NONE, NONE, NONE},
 };
