@@ -10,10 +10,9 @@
  * the operands of channel operations that wait in its frames, so an image needs
  * neither guard nor alignment.
  *
- * Who is cold? A clock hand goes over the smallest stacks. Whom it meets for the
- * second time without having run in between is frozen. It moves when a stack is
- * wanted and many exist, and a round for each collection where there are more
- * than a few.
+ * Who is cold? Who was met waiting twice without having run in between. The hands
+ * of a clock go over the smallest stacks when one is wanted and many exist, and
+ * each collection goes round once where there are more than a few.
  *
  * shrinkstack gives a goroutine that uses less than a quarter of a larger stack
  * a smaller one. */
@@ -179,19 +178,29 @@ void stack_resume(struct g *gp)
     }
 }
 
-/* The scan bit of a waiting goroutine is not held. force: cold or not. */
-static bool visit(struct g *gp, uintptr_t lo, bool force)
+/* What a visit does with a goroutine that waits. */
+enum visit {
+    VISIT_MARK,  /* it is cold unless it runs until the next visit */
+    VISIT_COLD,  /* freeze it if it is cold */
+    VISIT_ROUND, /* freeze it if it is cold, else mark it */
+    VISIT_FORCE, /* freeze it */
+};
+
+/* The scan bit of the stack's owner is not held. True: it is frozen now. */
+static bool visit(struct g *gp, uintptr_t lo, enum visit how)
 {
     if (readgstatus(gp) != Gwaiting)
         return false;
-    bool cold = force || (__atomic_load_n(&gp->resume, __ATOMIC_RELAXED) &
-                          RESUME_IDLE) != 0;
+    bool cold = __atomic_load_n(&gp->resume, __ATOMIC_RELAXED) & RESUME_IDLE;
+    bool mark = how == VISIT_MARK || (how == VISIT_ROUND && !cold);
+    if (mark ? cold : how == VISIT_COLD && !cold)
+        return false;
     /* A guess, since it may be running by now. Memory is made ready before the
      * bit is taken, under which nothing that may wait is done. */
     size_t room = __atomic_load_n(&gp->stack.hi, __ATOMIC_RELAXED) -
                   __atomic_load_n(&gp->sched_sp, __ATOMIC_RELAXED);
     void *image = NULL;
-    if (cold) {
+    if (!mark) {
         if (room == 0 || room > FREEZE_MAX)
             return false;
         image = sys_alloc(room);
@@ -202,9 +211,9 @@ static bool visit(struct g *gp, uintptr_t lo, bool force)
     if (castogscanstatus(gp, Gwaiting, Gwaiting | Gscan)) {
         if (gp->stack.lo != lo)
             ; /* it has another one by now */
-        else if (image == NULL || !(force || gp->resume & RESUME_IDLE))
+        else if (mark)
             gp->resume |= RESUME_IDLE;
-        else
+        else if (how == VISIT_FORCE || gp->resume & RESUME_IDLE)
             done = freeze(gp, image, room);
         casfrom_Gscanstatus(gp, Gwaiting | Gscan, Gwaiting);
     }
@@ -213,78 +222,73 @@ static bool visit(struct g *gp, uintptr_t lo, bool force)
     return done;
 }
 
-/* --- the clock hand -------------------------------------------------------------- */
-
-static struct {
-    _Atomic bool busy;
-    struct stack_chunk *chunk;
-    uint32_t i;
-} hand;
-
-/* The next place; its owner or NULL. */
-static struct g *advance(uintptr_t *lo)
+static uint32_t visit_some(struct stack_chunk *c, uint32_t from, uint32_t to,
+                           enum visit how)
 {
-    struct stack_chunk *c = hand.chunk;
-    if (c == NULL || ++hand.i == ARRAY_LEN(c->owner)) {
-        c = c != NULL ? c->next : NULL;
-        if (c == NULL)
-            c = atomic_load_explicit(&stack_chunks, memory_order_acquire);
-        hand.chunk = c;
-        hand.i = 0;
-        if (c == NULL || c->order != 0)
-            return NULL;
+    uint32_t done = 0;
+    for (uint32_t i = from; i < to; i++) {
+        struct g *gp = atomic_load_explicit(&c->owner[i], memory_order_acquire);
+        if (gp != NULL)
+            done += visit(gp, c->lo + i * STACK_MIN, how);
     }
-    *lo = c->lo + hand.i * STACK_MIN;
-    return c->order == 0
-               ? atomic_load_explicit(&c->owner[hand.i], memory_order_acquire)
-               : NULL;
+    return done;
 }
 
+#define CHUNK_STACKS ((uint32_t)(STACK_CHUNK / STACK_MIN))
+
+static uint32_t visit_chunk(struct stack_chunk *c, enum visit how)
+{
+    return visit_some(c, 0, CHUNK_STACKS, how);
+}
+
+/* --- the clock's hands ------------------------------------------------------------ */
+
+/* One hand marks and the other, half a round behind, freezes whom it finds still
+ * marked: a turn finds somebody whenever many wait. Ps take turns of a chunk
+ * without waiting for each other; two on the same chunk do no harm. */
+static _Atomic uint32_t hand;
+
 #define RECLAIM_BATCH 32u
-#define RECLAIM_VISITS 512u
+#define RECLAIM_TURNS 8u
 
 void stacks_reclaim(bool hard)
 {
-    if (atomic_exchange_explicit(&hand.busy, true, memory_order_acquire))
+    uint32_t n =
+        atomic_load_explicit(&stack_smallest_count, memory_order_acquire);
+    if (n == 0)
         return;
-    uintptr_t lo;
-    uint32_t got = 0;
-    uint32_t most = hard ? STACKS_HOT : RECLAIM_VISITS;
-    for (uint32_t i = 0; i < most && got < RECLAIM_BATCH; i++) {
-        struct g *gp = advance(&lo);
-        if (gp != NULL && visit(gp, lo, hard))
-            got++;
+    uint32_t most = hard || n < RECLAIM_TURNS ? n : RECLAIM_TURNS;
+    for (uint32_t i = 0, got = 0; i < most && got < RECLAIM_BATCH; i++) {
+        uint32_t at = atomic_fetch_add_explicit(&hand, 1, memory_order_relaxed);
+        if (!hard)
+            visit_chunk(stack_smallest((at + n / 2) % n), VISIT_MARK);
+        got += visit_chunk(stack_smallest(at % n),
+                           hard ? VISIT_FORCE : VISIT_COLD);
     }
-    atomic_store_explicit(&hand.busy, false, memory_order_release);
 }
 
-/* A round of the hand. */
-static void hand_round(void (*pause)(void))
+/* Once over all of them. */
+static void freeze_round(void (*pause)(void))
 {
+    uint32_t chunks =
+        atomic_load_explicit(&stack_smallest_count, memory_order_acquire);
     uint32_t n = 0;
-    for (struct stack_chunk *c = atomic_load(&stack_chunks); c != NULL;
-         c = c->next)
-        if (c->order == 0)
-            for (uint32_t i = 0; i < ARRAY_LEN(c->owner); i++)
-                n += atomic_load_explicit(&c->owner[i], memory_order_relaxed) !=
-                     NULL;
+    for (uint32_t k = 0; k < chunks; k++) {
+        struct stack_chunk *c = stack_smallest(k);
+        for (uint32_t i = 0; i < ARRAY_LEN(c->owner); i++)
+            n += atomic_load_explicit(&c->owner[i], memory_order_relaxed) !=
+                 NULL;
+    }
     if (n <= FEW_STACKS && !options.stackshrink)
         return;
-    uint32_t places = 0;
-    for (struct stack_chunk *c = atomic_load(&stack_chunks); c != NULL;
-         c = c->next)
-        places += (uint32_t)ARRAY_LEN(c->owner);
-    for (uint32_t i = 0; i < places; i++) {
+    /* In slices: a stop of the world waits for one. */
+    for (uint32_t i = 0; i < chunks * CHUNK_STACKS; i += 16) {
+        uint32_t at = i % CHUNK_STACKS;
         struct m *mp = acquirem();
-        uintptr_t lo;
-        if (!atomic_exchange_explicit(&hand.busy, true, memory_order_acquire)) {
-            struct g *gp = advance(&lo);
-            if (gp != NULL)
-                visit(gp, lo, options.stackshrink);
-            atomic_store_explicit(&hand.busy, false, memory_order_release);
-        }
+        visit_some(stack_smallest(i / CHUNK_STACKS), at, at + 16,
+                   options.stackshrink ? VISIT_FORCE : VISIT_ROUND);
         releasem(mp);
-        if ((i & 63) == 63)
+        if (at == 0)
             pause();
     }
 }
@@ -377,7 +381,7 @@ static bool shrink_large(struct g *gp, size_t *target)
 
 void stacks_trim(void (*pause)(void))
 {
-    hand_round(pause);
+    freeze_round(pause);
     for (uint32_t n = stack_large_count(); n > 0; n--) {
         struct g *gp = stack_large_next();
         size_t target = 0;

@@ -103,6 +103,40 @@ static uintptr_t pop(struct free_stack **head)
 
 /* --- chunks and the pool ------------------------------------------------------- */
 
+/* Of the smallest stacks, in the order they were made, for who goes over them
+ * without the lock. An array that is outgrown stays for its readers: all of them
+ * together are no larger than the last. Lock held. */
+static struct stack_chunk **_Atomic smallest;
+static uint32_t smallest_cap;
+_Atomic uint32_t stack_smallest_count;
+
+struct stack_chunk *stack_smallest(uint32_t i)
+{
+    return atomic_load_explicit(&smallest, memory_order_acquire)[i];
+}
+
+static bool list_smallest(struct stack_chunk *c)
+{
+    uint32_t n =
+        atomic_load_explicit(&stack_smallest_count, memory_order_relaxed);
+    struct stack_chunk **a =
+        atomic_load_explicit(&smallest, memory_order_relaxed);
+    if (n == smallest_cap) {
+        uint32_t cap = n == 0 ? 64 : 2 * n;
+        struct stack_chunk **b = sys_alloc(cap * sizeof(*b));
+        if (b == NULL)
+            return false;
+        for (uint32_t i = 0; i < n; i++)
+            b[i] = a[i];
+        smallest_cap = cap;
+        atomic_store_explicit(&smallest, b, memory_order_release);
+        a = b;
+    }
+    a[n] = c;
+    atomic_store_explicit(&stack_smallest_count, n + 1, memory_order_release);
+    return true;
+}
+
 /* Puts c where chunk_of finds it. Lock held. */
 static bool map_chunk(struct stack_chunk *c)
 {
@@ -116,6 +150,8 @@ static bool map_chunk(struct stack_chunk *c)
         atomic_store_explicit(&chunk_map[n >> LEAF_BITS], leaf,
                               memory_order_release);
     }
+    if (c->order == 0 && !list_smallest(c))
+        return false;
     leaf[n & ((1u << LEAF_BITS) - 1)] = c;
     c->next = atomic_load_explicit(&stack_chunks, memory_order_relaxed);
     atomic_store_explicit(&stack_chunks, c, memory_order_release);

@@ -22,6 +22,9 @@ struct stack_chunk {
     struct g *_Atomic owner[STACK_CHUNK / STACK_MIN];
 };
 extern struct stack_chunk *_Atomic stack_chunks;
+/* Those of the smallest stacks: so many, and each of them. */
+extern _Atomic uint32_t stack_smallest_count;
+struct stack_chunk *stack_smallest(uint32_t i);
 
 /* A reservation: the goroutine's stack is its upper part. */
 struct large {
