@@ -109,6 +109,11 @@ void notesleep(struct note *n);
 /* False on timeout. ns < 0: no limit. */
 bool notetsleep(struct note *n, int64_t ns);
 
+ALWAYS_INLINE bool noteisset(struct note *n)
+{
+    return atomic_load_explicit(&n->key, memory_order_acquire) != 0;
+}
+
 /* Raw futex, for the structures that embed their own words. Returns 0 or
  * -errno; ns < 0: no limit. */
 int futex_wait(_Atomic uint32_t *addr, uint32_t val, int64_t ns);

@@ -757,7 +757,8 @@ void gcstop_p(struct p *pp); /* sched.lock held: nobody's pp stops */
 bool safe_point_take(struct p *pp);
 void safe_point_done(void);
 void runSafePointFn(void);
-#define REISSUE_NS 100000 /* of requests that somebody waits for */
+#define REISSUE_NS 100000  /* of requests that somebody waits for */
+#define STOP_SPIN_NS 50000 /* that a stop of the world waits awake */
 void dropg(void);
 void gdestroy(struct g *gp);    /* on g0: running -> dead, structs reused */
 void main_exit_m(struct g *gp); /* for mcall, by the main goroutine */

@@ -105,6 +105,13 @@ void stopTheWorldWithSema(void)
     }
     bool wait = sched.stopwait > 0;
     unlock(&sched.lock);
+    /* A sleep and its wake-up cost as much as the stop itself where the others
+     * run on CPUs of their own. */
+    for (int64_t end = began + STOP_SPIN_NS; wait && nanotime() < end;) {
+        procyield(10);
+        if (noteisset(&sched.stopnote))
+            wait = false;
+    }
     int64_t watch = options.stwwatch;
     while (wait) {
         if (notetsleep(&sched.stopnote, REISSUE_NS))
