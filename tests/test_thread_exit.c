@@ -423,6 +423,69 @@ static void test_thread_keeps(void)
     }
 }
 
+/* --- beside the end of tarn_main --------------------------------------------------------- */
+
+/* A thread that ends in a native call must not wait for the runtime to go on: it
+ * may have ended, or end just now. */
+
+static struct event in_native;
+static _Atomic int64_t ends_after;
+static pthread_t last_thread;
+
+static void *ends_in_native(void *unused)
+{
+    CHECK_ST(tarn_thread_attach(), TARN_OK);
+    tarn_native_enter();
+    event_set(&in_native);
+    spin_ns(atomic_load(&ends_after));
+    return unused;
+}
+
+static void *start_last(void *unused)
+{
+    start_thread(&last_thread, ends_in_native, NULL);
+    return unused;
+}
+
+static void ends_first(void *vns)
+{
+    event_clear(&in_native);
+    tarn_native_call(start_last, NULL);
+    while (!event_is_set(&in_native))
+        tarn_yield();
+    spin_ns((int64_t)(uintptr_t)vns);
+}
+
+static void ends_child(void)
+{
+    uint64_t rng = seed_of(70);
+    struct tarn_options o;
+    unsetenv("TARN"); /* it is about these numbers */
+    tarn_options_init(&o);
+    alarm(SUITE_WATCHDOG_SECONDS);
+    for (int i = 0; i < 200; i++) {
+        o.maxprocs = 1 + i % 3;
+        /* Every fourth time the thread surely ends after tarn_main. */
+        atomic_store(&ends_after, i % 4 == 0 ? 2000000 : below(&rng, 100000));
+        uintptr_t ns = i % 4 == 0 ? 0 : below(&rng, 50000);
+        CHECK_ST(tarn_main(&o, ends_first, (void *)ns), TARN_OK);
+        CHECK_EQ(pthread_join(last_thread, NULL), 0);
+    }
+    puts("done");
+    fflush(stdout);
+}
+
+static void test_end_in_native(void)
+{
+    char out[4096];
+    int st = harness_child(ends_child, NULL, out, sizeof out);
+    if (!WIFEXITED(st) || WEXITSTATUS(st) != 0)
+        fprintf(stderr, "status %#x\n%s\n", (unsigned)st, out);
+    CHECK(WIFEXITED(st));
+    CHECK_EQ(WEXITSTATUS(st), 0);
+    CHECK_STR(out, "done");
+}
+
 static void body(void)
 {
     RUN(test_exit_in_storm);
@@ -433,6 +496,7 @@ static void body(void)
 int main(int argc, char **argv)
 {
     harness_init(argc, argv);
+    RUN(test_end_in_native);
     gc_run(body, 1, "");
     gc_run(body, 3, "checkmark=1");
     gc_run(body, 2, "delays=50,droppreempt=30");
