@@ -250,9 +250,8 @@ tarn_status chan_recv_locked(struct hchan *c, void *elem, struct g **wake)
 
 static bool chanparkcommit(struct g *gp, void *lockp)
 {
-    atomic_store_explicit(&gp->activeStackChans, true, memory_order_relaxed);
-    delay_point("chan: between activeStackChans and parkingOnChan");
-    atomic_store_explicit(&gp->parkingOnChan, false, memory_order_release);
+    (void)gp;
+    delay_point("chan: parked, locks held");
     unlock_brief(lockp);
     return true;
 }
@@ -273,13 +272,11 @@ static NOINLINE bool chan_park(struct hchan *c, struct waitq *q, void *elem,
     gp->waiting = s;
     gp->param = NULL;
     waitq_enqueue(q, s);
-    atomic_store_explicit(&gp->parkingOnChan, true, memory_order_relaxed);
     gopark(chanparkcommit, &c->lock, reason);
 
     ASSERT(gp->waiting == s && gp->param == s);
     gp->waiting = NULL;
     gp->param = NULL;
-    atomic_store_explicit(&gp->activeStackChans, false, memory_order_relaxed);
     bool success = s->success;
     s->g = NULL;
     s->c = NULL;

@@ -14,18 +14,12 @@
  *  3. Slots not among the qcount ones from recvx on are all zero.
  *  4. A closed channel has empty queues and never opens again.
  *
- * Windows. A sudog's elem may point into its goroutine's stack, which is moved
- * by whoever holds that goroutine's scan bit. So it is read and written only
- * under the lock of the channel, and
- *   parkingOnChan     set before gopark: nobody may shrink the stack, the
- *                     sudogs are queued but their owner still runs;
- *   activeStackChans  set by the commit function: from now on the mover must
- *                     hold the locks of all channels in g->waiting.
- * The commit function sets the second, clears the first (a release, so that who
- * sees that sees the second too), then unlocks. The woken goroutine clears
- * activeStackChans itself. Whoever reads them holds the scan bit, taken with
- * acquire after the status was changed with release: stores of the goroutine
- * itself need no order of their own.
+ * Operands. A sudog's elem may point into its goroutine's stack, which is moved
+ * by whoever holds that goroutine's scan bit. So elem is read and written, and
+ * what it points to, only under the lock of the channel; and who moves the stack
+ * of a waiting goroutine first gets all those locks, or leaves it. They are held
+ * from before the sudog is queued until the goroutine has parked (its commit
+ * function lets them go), so a goroutine that is still parking is left, too.
  */
 #ifndef TARN_SCHED_CHAN_H_
 #define TARN_SCHED_CHAN_H_

@@ -164,7 +164,6 @@ struct g {
     _Atomic uint32_t
         suspenders; /* suspendGs that wait for it: see preemptPark */
     _Atomic uint32_t scancycle; /* gc: of the mark that has scanned the stack */
-    _Atomic bool parkingOnChan, activeStackChans;
     _Atomic uint32_t selectDone;
     uint32_t waitreason;
     struct g *schedlink;   /* in a queue of Gs */

@@ -95,9 +95,7 @@ static void list_unlock(struct sudog *s)
 static bool selparkcommit(struct g *gp, void *unused)
 {
     (void)unused;
-    atomic_store_explicit(&gp->activeStackChans, true, memory_order_relaxed);
-    delay_point("select: between activeStackChans and parkingOnChan");
-    atomic_store_explicit(&gp->parkingOnChan, false, memory_order_release);
+    delay_point("select: parked, locks held");
     list_unlock(gp->waiting);
     return true;
 }
@@ -195,7 +193,6 @@ static void enqueue_cases(const struct selection *sel)
         waitq_enqueue(cas->op == TARN_SELECT_SEND ? &c->sendq : &c->recvq, s);
     }
     gp->param = NULL;
-    atomic_store_explicit(&gp->parkingOnChan, true, memory_order_relaxed);
 }
 
 /* Woken: takes back what enqueue_cases queued. Returns the case that fired. */
@@ -203,7 +200,6 @@ static int dequeue_cases(struct tarn_select_case *cases)
 {
     struct g *gp = getg();
     struct sudog *list = gp->waiting, *next;
-    atomic_store_explicit(&gp->activeStackChans, false, memory_order_relaxed);
 
     list_lock(list);
     atomic_store(&gp->selectDone, 0);

@@ -319,12 +319,16 @@ static void test_asyncPreempt(void)
     atomic_store(&thrash_end, false);
     tarn_waitgroup_add(&wg, 1);
     go(thrasher, NULL);
+    uint64_t rng = seed_of(20);
     for (size_t i = 0; i < WORKS; i++) {
         struct work *w = &works[i];
         if (!w->can())
             continue;
         steps_injected = steps_refused = 0;
-        for (step_at = 0;; step_at++) {
+        /* Each of the first 500, then some, by the seed: to come to the n-th
+         * takes n steps, and the code is a loop. */
+        for (step_at = 0;;
+             step_at += 1 + below(&rng, 1 + 2 * (uint32_t)(step_at / 500))) {
             step = 0;
             step_done = false;
             uint64_t got = stepped(w);
