@@ -422,15 +422,23 @@ holds_the_world_up(void)
         ;
 }
 
+static struct m *stubborn_m;
+
 static void stubborn(void *unused)
 {
     (void)unused;
+    stubborn_m = getg()->m;
     turns[0] = 1;
     holds_the_world_up();
 }
 
+/* Long after it was seen: its thread may have to wait for a CPU. */
 static void *ender(void *unused)
 {
+    while (atomic_load(&stubborn_m->signal_pc) -
+               (uintptr_t)holds_the_world_up >=
+           64)
+        usleep_os(1000);
     usleep_os(100000);
     end = 1;
     return unused;
