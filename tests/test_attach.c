@@ -46,7 +46,7 @@ static void *comes(void *unused)
     return unused;
 }
 
-static void find_held(uintptr_t lo, uintptr_t hi, void *vfound)
+NO_SANITIZE static void find_held(uintptr_t lo, uintptr_t hi, void *vfound)
 {
     uint32_t *found = vfound;
     for (; lo + 8 <= hi; lo += 8) {

@@ -518,8 +518,8 @@ static void test_save(void)
             wanted++;
         }
     }
-    /* The test can fail. */
-    CHECK_GT(lost, 0);
+    /* The test can fail. AddressSanitizer's code leaves copies of locals about. */
+    CHECK(lost > 0 || TARN_ASAN);
     CHECK_GT(found, 0);
 }
 

@@ -393,7 +393,7 @@ static void test_markroot(void)
 }
 
 static uint64_t words;
-static void count_range(uintptr_t lo, uintptr_t hi, void *unused)
+NO_SANITIZE static void count_range(uintptr_t lo, uintptr_t hi, void *unused)
 {
     (void)unused;
     for (uintptr_t *w = (uintptr_t *)lo; w < (uintptr_t *)hi; w++)
