@@ -6,7 +6,7 @@
 #include <signal.h>
 
 #include "sched/chan.h"
-#include "stackscan/stackmem.h"
+#include "stackscan/stackscan.h"
 
 #define NI __attribute__((noinline))
 #define OPAQUE(x) __asm__ volatile("" : "+r"(x) : : "memory")
@@ -569,110 +569,6 @@ static void test_first_size(void)
     tarn_waitgroup_wait(&wg);
 }
 
-/* --- shrinks of large stacks, in slices ------------------------------------------- */
-
-#define MIB ((size_t)1 << 20)
-
-/* Each frame is as it was left. */
-NI static void wait_below(uint64_t depth)
-{
-    volatile uint64_t room[60];
-    room[0] = room[59] = depth;
-    if (depth > 0) {
-        wait_below(depth - 1);
-    } else {
-        uint64_t got;
-        CHECK_ST(tarn_chan_recv(in, &got), TARN_OK);
-    }
-    CHECK_EQ(room[0], depth);
-    CHECK_EQ(room[59], depth);
-}
-
-/* Goes down to 40 MiB and back to 3, and waits there; then waits at 23, and ends. */
-NI static uint64_t wait_at_3_mib(uint64_t depth, uint64_t v)
-{
-    volatile uint64_t room[60];
-    room[v % 60] = v;
-    if (depth > 0) {
-        v = wait_at_3_mib(depth - 1, v + 1);
-        return v + room[v % 60];
-    }
-    uint64_t got, r = down(37 * MIB / LEVEL, 0);
-    OPAQUE(r);
-    atomic_store(&subject, getg());
-    CHECK_ST(tarn_chan_recv(in, &got), TARN_OK);
-    wait_below(20 * MIB / LEVEL);
-    return v;
-}
-
-static void waits_twice(void *unused)
-{
-    (void)unused;
-    uint64_t r = wait_at_3_mib(3 * MIB / LEVEL, 0);
-    OPAQUE(r);
-    tarn_waitgroup_done(&wg);
-}
-
-static struct g *start_waiting_twice(void)
-{
-    in = new_chan(8, 0);
-    atomic_store(&subject, NULL);
-    tarn_waitgroup_add(&wg, 1);
-    go(waits_twice, NULL);
-    struct g *gp = wait_until_it_waits();
-    CHECK_EQ(gp->stack.hi - gp->stack.lo, 64 * MIB);
-    return gp;
-}
-
-static void send_twice(void)
-{
-    for (uint64_t i = 0; i < 2; i++)
-        CHECK_ST(tarn_chan_send(in, &i), TARN_OK);
-    tarn_waitgroup_wait(&wg);
-}
-
-/* What is left of the stack is decided by what its goroutine uses, not by how much
- * is left of it at the last slice: twice that, and a power of two, from where it
- * grows to stackmax as a new one does. */
-static void test_one_target_of_a_shrink(void)
-{
-    if (options.stackmove)
-        SKIP("a deep stack at every prologue");
-    struct g *gp = start_waiting_twice();
-    uint64_t before = atomic_load(&stack_stats.shrinks);
-    collect();
-    CHECK_EQ(atomic_load(&stack_stats.shrinks), before + 1);
-    CHECK_EQ(gp->stack.hi - gp->stack.lo,
-             options.stackshrink ? 4 * MIB : 8 * MIB);
-    send_twice();
-}
-
-static int slices;
-
-/* Between two slices the goroutine runs, and then uses more than the target. */
-static void run_after_three(void)
-{
-    if (++slices != 3)
-        return;
-    uint64_t v = 0;
-    CHECK_ST(tarn_chan_send(in, &v), TARN_OK);
-    wait_until_it_waits();
-}
-
-static void test_shrink_stops_when_it_runs(void)
-{
-    if (options.stackmove)
-        SKIP("a deep stack at every prologue");
-    struct g *gp = start_waiting_twice();
-    slices = 0;
-    stacks_trim(run_after_three);
-    CHECK_EQ(slices, 3);
-    CHECK_EQ(gp->stack.hi - gp->stack.lo, 61 * MIB);
-    uint64_t v = 0;
-    CHECK_ST(tarn_chan_send(in, &v), TARN_OK);
-    tarn_waitgroup_wait(&wg);
-}
-
 /* --- the guard zone ------------------------------------------------------------------ */
 
 #define PAINT 0xa5
@@ -895,8 +791,6 @@ static void body(void)
     RUN(test_deep_is_wanted);
     RUN(test_idle_goes_back);
     RUN(test_first_size);
-    RUN(test_one_target_of_a_shrink);
-    RUN(test_shrink_stops_when_it_runs);
 }
 
 static void guard_body(void)
