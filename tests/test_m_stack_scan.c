@@ -262,6 +262,199 @@ static void test_stop_beside_held_native_call(void)
     end_all();
 }
 
+/* --- requests that come late ------------------------------------------------------ */
+
+/* One goroutine runs all the time, and each time it is asked to stop it comes to
+ * sched_hooks.stopping, which here is ours. Where it has scanned itself for the mark
+ * that asked, it is held until somebody else has asked as well: between its scan and
+ * its going on, which takes requests back. */
+static struct g *_Atomic subject;
+static _Atomic uint64_t progress, stoppings, met;
+static enum stopping (*product_stopping)(struct g *gp);
+
+/* The other one waits in a loop on a P that it does not give up, so that neither
+ * waits for ever for the other to run. */
+enum { NOBODY, ARMED, ENGAGED };
+static _Atomic int rendezvous;
+static _Atomic bool in_marks; /* there are some: they meet */
+
+static enum stopping meet(struct g *gp)
+{
+    if (gp != atomic_load(&subject))
+        return product_stopping(gp);
+    uint32_t epoch = atomic_load(&gp->scancycle);
+    bool awaited = atomic_load(&gp->suspenders) != 0;
+    enum stopping s = product_stopping(gp);
+    /* Who waits for it gets it, and for nobody else does it stop. While it is here
+     * nobody gets it, so whoever waits still does. */
+    CHECK(!awaited || s == STOPPING_PARK);
+    CHECK(s != STOPPING_PARK || atomic_load(&gp->suspenders) != 0);
+    atomic_fetch_add(&stoppings, 1);
+    if (s != STOPPING_DONE || atomic_load(&gp->scancycle) == epoch)
+        return s;
+    int armed = ARMED;
+    if (atomic_compare_exchange_strong(&rendezvous, &armed, ENGAGED)) {
+        atomic_store(&gp->preemptStop, false);
+        while (!atomic_load(&gp->preemptStop))
+            osyield();
+        atomic_fetch_add(&met, 1);
+        atomic_store(&rendezvous, NOBODY);
+    }
+    return s;
+}
+
+/* By a system goroutine, on its P, until others want that. True: the subject is in
+ * meet. */
+static bool engage(void)
+{
+    struct p *pp = getg()->m->p;
+    atomic_store(&rendezvous, ARMED);
+    while (atomic_load(&rendezvous) == ARMED && !atomic_load(&stop) &&
+           !atomic_load(&sched.gcwaiting) &&
+           !atomic_load(&pp->runSafePointFn) && runqempty(pp))
+        osyield();
+    int armed = ARMED;
+    return !atomic_compare_exchange_strong(&rendezvous, &armed, NOBODY);
+}
+
+/* As a mark does that asks once and then finds out that it need not: nobody will
+ * come back to a goroutine that stops for that. */
+static void ask_and_leave(struct g *gp)
+{
+    struct suspend_request rq = SUSPEND_REQUEST_INIT;
+    struct suspendGState st;
+    CHECK_NE(readgstatus(gp), Gpreempted);
+    if (suspendG_try(gp, &rq, &st)) {
+        CHECK(!st.stopped);
+        resumeG(st);
+    }
+}
+
+static void asks_and_leaves(void *unused)
+{
+    (void)unused;
+    struct g *gp = atomic_load(&subject);
+    while (!atomic_load(&stop)) {
+        struct m *mp = acquirem();
+        if (atomic_load(&in_marks) && engage()) {
+            while (atomic_load(&rendezvous) == ENGAGED)
+                ask_and_leave(gp);
+        }
+        for (int i = 0; i < 4; i++)
+            ask_and_leave(gp);
+        releasem(mp);
+        gosched();
+    }
+    atomic_fetch_sub(&system_goroutines, 1);
+}
+
+static void suspends(void *unused)
+{
+    (void)unused;
+    struct g *gp = atomic_load(&subject);
+    while (!atomic_load(&stop)) {
+        struct m *mp = acquirem();
+        if (engage()) {
+            struct suspendGState st = suspendG(gp);
+            CHECK(!st.dead);
+            CHECK(readgstatus(gp) & Gscan);
+            uint64_t before = atomic_load(&progress);
+            for (int i = 0; i < 1000; i++)
+                procyield(1);
+            CHECK_EQ(atomic_load(&progress), before);
+            resumeG(st);
+            atomic_fetch_add(&suspensions, 1);
+        }
+        releasem(mp);
+        gosched();
+    }
+    atomic_fetch_sub(&system_goroutines, 1);
+}
+
+static void runs_on(void *unused)
+{
+    (void)unused;
+    atomic_store(&subject, getg());
+    while (!atomic_load(&stop))
+        atomic_fetch_add(&progress, calls(0));
+    /* Nobody may look for it where it has ended. */
+    while (atomic_load(&system_goroutines) != 0)
+        tarn_yield();
+    tarn_waitgroup_done(&wg);
+}
+
+static void start_subject(void)
+{
+    atomic_store(&stop, false);
+    atomic_store(&subject, NULL);
+    atomic_store(&rendezvous, NOBODY);
+    atomic_store(&stoppings, 0);
+    atomic_store(&met, 0);
+    product_stopping = sched_hooks.stopping;
+    sched_hooks.stopping = meet;
+    tarn_waitgroup_add(&wg, 1);
+    go(runs_on, NULL);
+    while (atomic_load(&subject) == NULL)
+        tarn_yield();
+}
+
+static void end_subject(void)
+{
+    /* It goes on after the last of all requests. */
+    uint64_t before = atomic_load(&progress);
+    while (atomic_load(&progress) == before)
+        tarn_yield();
+    end_all();
+    sched_hooks.stopping = product_stopping;
+    printf("     stopped %" PRIu64 " times, met %" PRIu64 " times\n",
+           atomic_load(&stoppings), atomic_load(&met));
+}
+
+/* No mark is under way, and nobody waits for the goroutine. */
+static void test_request_without_mark(void)
+{
+    atomic_store(&in_marks, false);
+    start_subject();
+    start_system(asks_and_leaves);
+    while (atomic_load(&stoppings) < (uint64_t)scaled(200))
+        tarn_yield();
+    end_subject();
+}
+
+static void meet_in_marks(tarn_fn who, int n)
+{
+    atomic_store(&in_marks, true);
+    start_subject();
+    start_system(who);
+    tarn_waitgroup_add(&wg, 1);
+    go(collector, NULL);
+    while (atomic_load(&met) < (uint64_t)n)
+        tarn_yield();
+    end_subject();
+}
+
+/* A request meant for a scan that the goroutine has just done itself. */
+static void test_request_after_self_scan(void)
+{
+    meet_in_marks(asks_and_leaves, scaled(12));
+}
+
+/* Somebody else wants it then: though its going on takes back what was asked, he
+ * gets it. */
+static void test_suspend_after_self_scan(void)
+{
+    uint64_t before = atomic_load(&suspensions);
+    meet_in_marks(suspends, scaled(12));
+    CHECK_GE(atomic_load(&suspensions) - before, (uint64_t)scaled(12));
+}
+
+static void late_body(void)
+{
+    RUN(test_request_without_mark);
+    RUN(test_request_after_self_scan);
+    RUN(test_suspend_after_self_scan);
+}
+
 static void shards_body(void)
 {
     RUN(test_stops_beside_shards);
@@ -280,5 +473,8 @@ int main(int argc, char **argv)
     gc_run(shards_body, 2, "");
     gc_run(shards_body, 4, "");
     gc_run(shards_body, 3, "delays=50,droppreempt=30");
+    gc_run(late_body, 3, "");
+    gc_run(late_body, 4, "asyncpreempt=0");
+    gc_run(late_body, 4, "delays=50,droppreempt=30");
     return harness_done();
 }
