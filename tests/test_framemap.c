@@ -430,7 +430,7 @@ static void test_walk_registers(void)
 /* Others, in every state in which they are scanned. They are known by their
  * frames. */
 #define NOT_A_JUMP __asm__ volatile("")
-static _Atomic int state_ready;
+static _Atomic uint32_t state_ready;
 static tarn_chan *state_chan;
 
 static void in_chan(void *unused)
@@ -450,7 +450,7 @@ static void in_loop(void *unused)
 static void *native_wait(void *unused)
 {
     while (atomic_load(&state_ready) == 0)
-        usleep(100);
+        futex_wait(&state_ready, 0, -1);
     return unused;
 }
 
@@ -563,6 +563,7 @@ static void test_walk_others(void)
             break;
     }
     atomic_store(&state_ready, 1);
+    futex_wake(&state_ready, UINT32_MAX >> 1);
     tarn_chan_close(state_chan);
     for (size_t s = 0; s < ARRAY_LEN(states); s++) {
         printf("     %s: %d looked at, %d to the end\n", states[s].name,

@@ -5,6 +5,7 @@
 #include <alloca.h>
 #include <signal.h>
 
+#include "sched/chan.h"
 #include "stackscan/stackscan.h"
 
 #define NI __attribute__((noinline))
@@ -26,6 +27,21 @@ static void freeze(uint64_t n)
         tarn_yield();
     }
 }
+
+static size_t my_size(void)
+{
+    return getg()->stack.hi - getg()->stack.lo;
+}
+
+NI static uint64_t down(uint64_t depth, uint64_t v)
+{
+    volatile uint64_t room[60];
+    room[v % 60] = v;
+    if (depth > 0)
+        v = down(depth - 1, v + 1);
+    return v + room[v % 60];
+}
+#define LEVEL ((size_t)512)
 
 /* --- what waits in frames ------------------------------------------------------ */
 
@@ -181,22 +197,125 @@ static void test_freeze_beside_peers(void)
     CHECK_EQ(atomic_load(&sum), want);
 }
 
+/* --- operands in alloca blocks ---------------------------------------------------- */
+
+/* A block that no stack has room for, so that it lies beside it. */
+#define BLOCK_WORDS ((size_t)32 << 10)
+static struct g *_Atomic subject;
+static uint64_t sent_words[BLOCK_WORDS];
+
+static bool waits_to_receive(struct g *gp)
+{
+    return readgstatus(gp) == Gwaiting &&
+           __atomic_load_n(&gp->waitreason, __ATOMIC_RELAXED) == WAIT_CHAN_RECV;
+}
+
+static struct g *wait_until_it_waits(void)
+{
+    struct g *gp;
+    while ((gp = atomic_load(&subject)) == NULL || !waits_to_receive(gp))
+        tarn_yield();
+    return gp;
+}
+
+NI static void receive_in_block(int n)
+{
+    uint64_t local = 7, *at_local[2] = {&local, &local};
+    uint64_t **beside = alloca((1 << 20) + 64);
+    beside[0] = at_local[0];
+    uint64_t *block = alloca(BLOCK_WORDS * sizeof(*block));
+    OPAQUE(block);
+    CHECK(getg()->stackdata != NULL);
+    for (int i = 1; i <= n; i++) {
+        uint64_t r =
+            down((100 << 10) / LEVEL, 0); /* there is a lot to shrink */
+        OPAQUE(r);
+        memset(block, 0, BLOCK_WORDS * sizeof(*block));
+        atomic_store(&subject, getg());
+        CHECK_ST(tarn_chan_recv(in, block), TARN_OK);
+        for (size_t k = 0; k < BLOCK_WORDS; k++)
+            CHECK_EQ(block[k], (uint64_t)i + k);
+        CHECK(beside[0] == &local);
+        CHECK_EQ(*beside[0], 7);
+    }
+}
+
+static void block_receiver(void *arg)
+{
+    receive_in_block((int)(uintptr_t)arg);
+    tarn_waitgroup_done(&wg);
+}
+
+static void send_block(uint64_t i)
+{
+    for (size_t k = 0; k < BLOCK_WORDS; k++)
+        sent_words[k] = i + k;
+    CHECK_ST(tarn_chan_send(in, sent_words), TARN_OK);
+}
+
+/* As a peer does that writes the operand: under the channel's lock alone. */
+static void shrink_beside_peer(void *vgp)
+{
+    struct g *gp = vgp;
+    struct stack before = gp->stack;
+    for (int peer = 1; peer >= 0; peer--) {
+        if (peer)
+            lock(&hchan_of(in)->lock);
+        CHECK(castogscanstatus(gp, Gwaiting, Gwaiting | Gscan));
+        shrinkstack(gp);
+        casfrom_Gscanstatus(gp, Gwaiting | Gscan, Gwaiting);
+        CHECK_EQ(gp->stack.lo == before.lo, peer);
+        if (peer)
+            unlock(&hchan_of(in)->lock);
+    }
+    CHECK_EQ(gp->stack.hi - gp->stack.lo, STACK_MIN);
+}
+
+/* A move reads and writes all words of such blocks, so it waits for peers. */
+static void test_block_operand_is_guarded(void)
+{
+    if (options.stackmove)
+        SKIP("a deep stack at every prologue");
+    in = new_chan(BLOCK_WORDS * sizeof(uint64_t), 0);
+    atomic_store(&subject, NULL);
+    tarn_waitgroup_add(&wg, 1);
+    go(block_receiver, (void *)1);
+    systemstack(shrink_beside_peer, wait_until_it_waits());
+    send_block(1);
+    tarn_waitgroup_wait(&wg);
+}
+
+/* What is received in one is what was sent, after each time that the stack was
+ * shrunk or frozen, and while it is. */
+static void test_block_operands(void)
+{
+    if (options.stackmove)
+        SKIP("a deep stack at every prologue");
+    int n = SUITE_REPEAT(30);
+    in = new_chan(BLOCK_WORDS * sizeof(uint64_t), 0);
+    atomic_store(&subject, NULL);
+    tarn_waitgroup_add(&wg, 1);
+    go(block_receiver, (void *)(uintptr_t)(2 * n));
+    for (int i = 1; i <= n; i++) {
+        struct g *gp = wait_until_it_waits();
+        for (int k = 0; gp->stack.hi - gp->stack.lo > STACK_MIN; k++) {
+            CHECK_LT(k, 100);
+            collect();
+        }
+        if (options.stackshrink)
+            freeze(1);
+        send_block((uint64_t)i);
+    }
+    atomic_store(&collecting, true);
+    tarn_waitgroup_add(&wg, 1);
+    go(collector, NULL);
+    for (int i = n + 1; i <= 2 * n; i++)
+        send_block((uint64_t)i);
+    atomic_store(&collecting, false);
+    tarn_waitgroup_wait(&wg);
+}
+
 /* --- sizes ----------------------------------------------------------------------- */
-
-static size_t my_size(void)
-{
-    return getg()->stack.hi - getg()->stack.lo;
-}
-
-NI static uint64_t down(uint64_t depth, uint64_t v)
-{
-    volatile uint64_t room[60];
-    room[v % 60] = v;
-    if (depth > 0)
-        v = down(depth - 1, v + 1);
-    return v + room[v % 60];
-}
-#define LEVEL ((size_t)512)
 
 static size_t shrunk_from, shrunk_to;
 
@@ -241,18 +360,25 @@ NI static uint64_t big_frame(uint64_t v)
     return low[0];
 }
 
-/* What a prologue has found room for has it behind a shrink as well. */
+/* What a prologue has found room for has it behind a shrink as well. Of 512 KiB the
+ * frame leaves so much unused that the stack does shrink, and without the frame it
+ * would to less than that. */
 static void shrinks_in_prologue(void *unused)
 {
     (void)unused;
-    uint64_t r = down((200 << 10) / LEVEL, 0);
-    CHECK_GE(my_size(), 256 << 10);
+    uint64_t r = down((400 << 10) / LEVEL, 0);
+    OPAQUE(r);
     struct g *gp = getg();
+    CHECK_EQ(my_size(), 512 << 10);
+    /* The request must still be there at the next prologue. */
+    struct m *mp = acquirem();
     gp->preemptShrink = true;
     set_stackguard(gp, STACK_PREEMPT);
     r += big_frame(r);
     OPAQUE(r);
+    releasem(mp);
     CHECK(!gp->preemptShrink);
+    CHECK_EQ(my_size(), 256 << 10);
     tarn_waitgroup_done(&wg);
 }
 
@@ -652,10 +778,13 @@ static void frozen_body(void)
 {
     RUN(test_frozen_frames);
     RUN(test_freeze_beside_peers);
+    RUN(test_block_operands);
 }
 
 static void body(void)
 {
+    RUN(test_block_operand_is_guarded);
+    RUN(test_block_operands);
     RUN(test_shrinkstack);
     RUN(test_preemptShrink);
     RUN(test_grow_in_place);

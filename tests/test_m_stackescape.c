@@ -200,11 +200,15 @@ static void wait_for_mutex(void *unused)
     tarn_waitgroup_done(&wg);
 }
 
+static _Atomic uint32_t native_began, native_may_end;
+
 static void *native(void *arg)
 {
     /* Its own business, until it is back. */
     careless_global = arg;
-    usleep(20000);
+    atomic_store(&native_began, 1);
+    while (atomic_load(&native_may_end) == 0)
+        futex_wait(&native_may_end, 0, -1);
     careless_global = NULL;
     return NULL;
 }
@@ -230,10 +234,14 @@ static void clean(void)
     go(wait_in_sleep, NULL);
     go(wait_for_mutex, NULL);
     go(wait_in_native, NULL);
+    while (atomic_load(&native_began) == 0)
+        tarn_yield();
     for (int i = 0; i < 20; i++) {
         collect();
         tarn_yield();
     }
+    atomic_store(&native_may_end, 1);
+    futex_wake(&native_may_end, 1);
     tarn_mutex_unlock(&mutex);
     tarn_waitgroup_wait(&wg);
     tarn_chan_close(c[0]);

@@ -157,7 +157,7 @@ struct level {
 
 static struct level levels[BOTTOMS][LEVELS];
 static bool blind; /* this run: the third level is without tables */
-static _Atomic bool let_go;
+static _Atomic uint32_t let_go;
 static _Atomic int at_bottom;
 static tarn_chan *gate, *never;
 static tarn_waitgroup done;
@@ -189,7 +189,7 @@ NI static void wait_at_prologues(void)
 static void *native_wait(void *unused)
 {
     while (!atomic_load(&let_go))
-        usleep(200);
+        futex_wait(&let_go, 0, -1);
     return unused;
 }
 
@@ -328,7 +328,7 @@ static struct {
 
 static void one_run(bool only_above_blind)
 {
-    atomic_store(&let_go, false);
+    atomic_store(&let_go, 0);
     atomic_store(&at_bottom, 0);
     gate = tarn_chan_new(sizeof(int), 0);
     if (never == NULL)
@@ -369,7 +369,8 @@ static void one_run(bool only_above_blind)
                 result.dead_alive++;
             }
         }
-    atomic_store(&let_go, true);
+    atomic_store(&let_go, 1);
+    futex_wake(&let_go, UINT32_MAX >> 1);
     tarn_chan_close(gate);
     tarn_waitgroup_wait(&done);
     for (uint32_t g = 0; g < BOTTOMS; g++)
