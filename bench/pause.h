@@ -134,6 +134,11 @@ static inline bool case_runs(const struct bench_case *c,
         return (uses & ONLY_COLLECTED) == 0 &&
                (c->factor == 0 || c->first_factor);
     case COLLECTOR_GO:
+        /* It knows small objects of these sizes only. */
+        if (c->params.size > 0 && c->params.size <= 256 &&
+            c->params.size != 16 && c->params.size != 64 &&
+            c->params.size != 256)
+            return false;
         return (uses & IN_GO) != 0;
     case COLLECTOR_BOEHM:
     case COLLECTOR_BOEHM_INCREMENTAL:

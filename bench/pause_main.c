@@ -462,11 +462,15 @@ static void find_executables(struct plan *p, bool collectors_given)
         const struct collector_info *c = &collector_info[p->collectors[i]];
         if (have_executable(p, p->collectors[i]))
             continue;
-        fprintf(stderr, PROGRAM ": collector %s: %s%s: %s (%s)\n", c->name,
-                p->directory, c->executable, strerror(errno),
-                p->collectors[i] == COLLECTOR_GO
-                    ? "built where go is in PATH when cmake runs"
-                    : "is it built? --collector chooses others");
+        if (p->collectors[i] == COLLECTOR_GO)
+            fprintf(stderr, PROGRAM ": collector go: not built: there was no "
+                                    "go of 1.18 or newer in PATH when cmake "
+                                    "ran\n");
+        else
+            fprintf(stderr,
+                    PROGRAM ": collector %s: %s%s: %s (is it built? "
+                            "--collector chooses others)\n",
+                    c->name, p->directory, c->executable, strerror(errno));
         exit(2);
     }
 }

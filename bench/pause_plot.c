@@ -120,8 +120,11 @@ static void put_summary(FILE *f, const struct plan *p)
     int n = 0;
     for (int k = 0; k < p->collector_count; k++) {
         enum collector_id g = p->collectors[k];
-        if (g == COLLECTOR_MIMALLOC)
-            continue; /* has none */
+        bool any = false;
+        for (int i = 0; i < p->case_count; i++)
+            any |= !isnan(median(p, &p->cases[i], g, METRIC_PAUSE_MAX));
+        if (!any)
+            continue; /* gnuplot refuses a row of nothing */
         fprintf(f, "%s$summary using %d:xtic(1) title '%s' lc rgb '%s'",
                 n++ == 0 ? "plot " : ", \\\n     ", k + 2,
                 collector_info[g].name, colours[g]);

@@ -243,14 +243,17 @@ static void print_versions(const struct plan *p)
 {
     for (int k = 0; k < p->collector_count; k++) {
         enum collector_id g = p->collectors[k];
-        const struct run *run = NULL;
-        for (int64_t i = 0; i < p->repeat * p->case_count && run == NULL; i++) {
-            run = plan_run(&p->cases[i / p->repeat], i % p->repeat, g);
-            if (!run->done)
-                run = NULL;
+        const char *version = "(not run)";
+        for (int i = 0; i < p->case_count; i++)
+            if (case_runs(&p->cases[i], g))
+                version = "(no run ended well)";
+        for (int64_t i = p->repeat * p->case_count; i-- > 0;) {
+            const struct run *run =
+                plan_run(&p->cases[i / p->repeat], i % p->repeat, g);
+            if (run->done)
+                version = run->version;
         }
-        printf("%s %s %s", k == 0 ? "" : ";", collector_info[g].name,
-               run == NULL ? "(no run ended well)" : run->version);
+        printf("%s %s %s", k == 0 ? "" : ";", collector_info[g].name, version);
     }
 }
 
