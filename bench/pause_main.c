@@ -411,6 +411,8 @@ static void make_cases(struct plan *p, struct options *o)
     check_uses(o, "--size", o->size_count != 0, USES_SIZE);
     check_uses(o, "--goroutines", o->params.goroutines != 0, USES_STACKS);
     check_uses(o, "--frames", o->params.frames != 0, USES_STACKS);
+    check_uses(o, "--steps", o->params.steps != 0, ~USES_THREADS);
+    check_uses(o, "--rate", o->params.rate != 0, USES_STEPS | CLASSIC);
     check_uses(o, "--threads", o->params.threads > 1, USES_THREADS);
     for (int w = 0; w < WORKLOADS; w++) {
         if (!o->workloads[w])
