@@ -7,6 +7,7 @@
 #include "bench/workload.h"
 
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -53,6 +54,7 @@ static void read_options(struct child_options *o, int argc, char **argv)
     static const char usage[] =
         "usage: " PROGRAM
         " --workload NAME [--live N] [--depth N] [--array N] [--threads N]\n"
+        "       [--size BYTES] [--goroutines N] [--frames N]\n"
         "       [--steps N] [--seconds S] [--rate R] [--seed N]\n"
         "       [--incremental 0|1] [--latency-hgrm FILE] [--pause-hgrm FILE]\n"
         "       [--timeline FILE] [--out FD]\n"
@@ -165,6 +167,11 @@ static void print_params(FILE *f, const struct params *p)
         fprintf(f, "\"depth\":%" PRId64 ",", p->depth);
     if (p->array != 0)
         fprintf(f, "\"array\":%" PRId64 ",", p->array);
+    if (p->size != 0)
+        fprintf(f, "\"size\":%" PRId64 ",", p->size);
+    if (p->goroutines != 0)
+        fprintf(f, "\"goroutines\":%" PRId64 ",\"frames\":%" PRId64 ",",
+                p->goroutines, p->frames);
     if (p->steps != 0)
         fprintf(f, "\"steps\":%" PRId64 ",", p->steps);
     if (p->seconds != 0)
@@ -173,6 +180,24 @@ static void print_params(FILE *f, const struct params *p)
         fprintf(f, "\"rate\":%.17g,", p->rate);
     fprintf(f, "\"threads\":%" PRId64 ",\"seed\":%" PRIu64 "}", p->threads,
             p->seed);
+}
+
+static void print_details(FILE *f, const double *detail)
+{
+    static const char *const keys[DETAILS] = {
+#define DETAIL_KEY_(id, group, key, title) key,
+        DETAIL_TABLE(DETAIL_KEY_)
+#undef DETAIL_KEY_
+    };
+    fprintf(f, ",\"detail\":{");
+    for (int i = 0; i < DETAILS; i++) {
+        fprintf(f, "%s\"%s\":", i == 0 ? "" : ",", keys[i]);
+        if (isnan(detail[i]))
+            fprintf(f, "null");
+        else
+            fprintf(f, "%.6g", detail[i]);
+    }
+    fprintf(f, "}");
 }
 
 static void print_result(FILE *f, const struct child_options *o,
@@ -218,6 +243,7 @@ static void print_result(FILE *f, const struct child_options *o,
     print_times(f, "pause_us", gc.pauses,
                 (uint64_t[5]){gc.pause_p50, gc.pause_p99, gc.pause_p999,
                               gc.pause_p9999, gc.pause_max});
+    print_details(f, b->detail);
     fprintf(f, "}\n");
 }
 

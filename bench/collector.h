@@ -14,9 +14,13 @@
  *   coll_free       the program will not use the object again: frees it where
  *                   memory is explicit, nothing elsewhere. COLL_EXPLICIT is
  *                   what a loop that does nothing but free is guarded by.
- *   coll_spawn/join a concurrent worker: a goroutine or a thread
+ *   coll_spawn/join a concurrent worker: a goroutine or (COLL_THREADS) a thread
  *   coll_sleep      gives the CPU away for about that long
  *   coll_poll       a safe point inside a loop that calls nothing
+ *   coll_collect    a whole collection, now; COLL_EXPLICIT has none
+ *   coll_gate_*     close: who comes to wait stays there; open: all go on. May
+ *                   be closed again when all have gone.
+ *   coll_progress   collections and time spent marking so far
  *
  * Local variables are roots. Nothing here may be called but from coll_main's
  * function and from spawned workers; coll_main and what follows it may only be
@@ -45,6 +49,11 @@ struct coll_stats {
     uint64_t pauses, pause_p50, pause_p99, pause_p999, pause_p9999, pause_max;
 };
 
+struct coll_progress {
+    uint64_t collections;
+    uint64_t mark_ns; /* elapsed, in marking, also beside the program */
+};
+
 struct coll_config {
     bool incremental; /* only Boehm knows this mode */
     int64_t threads;
@@ -53,6 +62,8 @@ struct coll_config {
 /* Runs fn(arg) where the other functions may be called. False with a message
  * on stderr if the collector cannot start. */
 bool coll_main(const struct coll_config *config, coll_fn fn, void *arg);
+/* Anywhere. */
+struct coll_progress coll_progress(void);
 /* False if there is no pause to speak of because there is no collector. */
 bool coll_stats(struct coll_stats *stats);
 /* Writes the distribution of pauses; false with errno if it cannot. */

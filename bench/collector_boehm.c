@@ -12,7 +12,8 @@
 #include "base/hist.h"
 
 static struct hist pauses;
-static int64_t pause_start;
+static int64_t pause_start, mark_start;
+static _Atomic uint64_t mark_ns;
 
 static void GC_CALLBACK on_event(GC_EventType event)
 {
@@ -20,6 +21,15 @@ static void GC_CALLBACK on_event(GC_EventType event)
         pause_start = nanotime();
     else if (event == GC_EVENT_POST_START_WORLD)
         hist_add(&pauses, (uint64_t)(nanotime() - pause_start));
+    else if (event == GC_EVENT_MARK_START)
+        mark_start = nanotime();
+    else if (event == GC_EVENT_MARK_END)
+        atomic_fetch_add(&mark_ns, (uint64_t)(nanotime() - mark_start));
+}
+
+struct coll_progress coll_progress(void)
+{
+    return (struct coll_progress){GC_get_gc_no(), atomic_load(&mark_ns)};
 }
 
 bool coll_main(const struct coll_config *config, coll_fn fn, void *arg)

@@ -8,6 +8,7 @@
 #include <gc/gc.h>
 
 #define COLL_EXPLICIT 0
+#define COLL_THREADS 1
 
 struct coll_type {
     const char *name;
@@ -51,8 +52,16 @@ static inline void coll_free(void *p)
 void coll_spawn(coll_fn fn, void *arg);
 void coll_join(void);
 void coll_sleep(int64_t ns);
+void coll_gate_close(void);
+void coll_gate_wait(void);
+void coll_gate_open(void);
 
 static inline void coll_worker_done(void) {}
+
+static inline void coll_collect(void)
+{
+    GC_gcollect();
+}
 
 static inline void coll_poll(void) {}
 

@@ -15,6 +15,11 @@ bool coll_main(const struct coll_config *config, coll_fn fn, void *arg)
     return true;
 }
 
+struct coll_progress coll_progress(void)
+{
+    return (struct coll_progress){0};
+}
+
 bool coll_stats(struct coll_stats *stats)
 {
     *stats = (struct coll_stats){0};

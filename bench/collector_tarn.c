@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-tarn_waitgroup coll_workers;
+tarn_waitgroup coll_workers, coll_gate;
 tarn_type *coll_pointer_type;
 
 bool coll_main(const struct coll_config *config, coll_fn fn, void *arg)
@@ -58,6 +58,15 @@ static bool pause_p9999(uint64_t *ns)
         fclose(f);
     unlink(path);
     return found;
+}
+
+struct coll_progress coll_progress(void)
+{
+    struct tarn_gc_stats s = {.struct_size = sizeof s};
+    tarn_status status = tarn_gc_stats(&s);
+    if (status != TARN_OK)
+        bench_fail("tarn_gc_stats, status", (uint64_t)status, TARN_OK);
+    return (struct coll_progress){s.cycles, s.mark_ns};
 }
 
 bool coll_stats(struct coll_stats *stats)

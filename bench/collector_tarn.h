@@ -6,6 +6,7 @@
 #include "tarn/tarn.h"
 
 #define COLL_EXPLICIT 0
+#define COLL_THREADS 0
 
 struct coll_type {
     const char *name;
@@ -14,8 +15,8 @@ struct coll_type {
     tarn_type *type;
 };
 
-/* Lives in collector_tarn.c; the runtime allows it in a global. */
-extern tarn_waitgroup coll_workers;
+/* Live in collector_tarn.c; the runtime allows them in a global. */
+extern tarn_waitgroup coll_workers, coll_gate;
 /* The type of one pointer, for arrays of them. */
 extern tarn_type *coll_pointer_type;
 
@@ -76,6 +77,28 @@ static inline void coll_join(void)
 static inline void coll_sleep(int64_t ns)
 {
     tarn_sleep(ns);
+}
+
+static inline void coll_collect(void)
+{
+    tarn_status s = tarn_gc();
+    if (s != TARN_OK)
+        bench_fail("tarn_gc, status", (uint64_t)s, TARN_OK);
+}
+
+static inline void coll_gate_close(void)
+{
+    tarn_waitgroup_add(&coll_gate, 1);
+}
+
+static inline void coll_gate_wait(void)
+{
+    tarn_waitgroup_wait(&coll_gate);
+}
+
+static inline void coll_gate_open(void)
+{
+    tarn_waitgroup_done(&coll_gate);
 }
 
 static inline void coll_poll(void)

@@ -46,6 +46,36 @@ void coll_join(void)
     }
 }
 
+static pthread_mutex_t gate_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t gate_opened = PTHREAD_COND_INITIALIZER;
+static bool gate_closed;
+
+static void gate_set(bool closed)
+{
+    pthread_mutex_lock(&gate_mutex);
+    gate_closed = closed;
+    pthread_cond_broadcast(&gate_opened);
+    pthread_mutex_unlock(&gate_mutex);
+}
+
+void coll_gate_close(void)
+{
+    gate_set(true);
+}
+
+void coll_gate_wait(void)
+{
+    pthread_mutex_lock(&gate_mutex);
+    while (gate_closed)
+        pthread_cond_wait(&gate_opened, &gate_mutex);
+    pthread_mutex_unlock(&gate_mutex);
+}
+
+void coll_gate_open(void)
+{
+    gate_set(false);
+}
+
 void coll_sleep(int64_t ns)
 {
     struct timespec t = {ns / 1000000000, ns % 1000000000};

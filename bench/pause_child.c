@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,11 +39,61 @@ static __attribute__((format(printf, 2, 3))) void add(struct arguments *a,
     a->used += (size_t)n + 1;
 }
 
+struct headroom headroom_of(enum collector_id collector, double factor)
+{
+    struct headroom h = {NULL, ""};
+    long percent = lround((factor - 1) * 100);
+    /* With pointers everywhere Boehm allocates twice what it scans, divided by
+     * this, before it collects. 1 is the lowest. */
+    long divisor = lround(2 / (factor - 1));
+    switch (collector) {
+    case COLLECTOR_TARN:
+        h.variable = "TARN";
+        snprintf(h.value, sizeof h.value, "gcpercent=%ld", percent);
+        break;
+    case COLLECTOR_BOEHM:
+    case COLLECTOR_BOEHM_INCREMENTAL:
+        h.variable = "GC_FREE_SPACE_DIVISOR";
+        snprintf(h.value, sizeof h.value, "%ld", divisor < 1 ? 1 : divisor);
+        break;
+    case COLLECTOR_GO:
+        h.variable = "GOGC";
+        snprintf(h.value, sizeof h.value, "%ld", percent);
+        break;
+    default:
+        break;
+    }
+    return h;
+}
+
+/* In the child. What TARN holds already stays in force beside it. */
+static void set_headroom(enum collector_id collector, double factor)
+{
+    struct headroom h = headroom_of(collector, factor);
+    char value[4096];
+    if (factor == 0 || h.variable == NULL)
+        return;
+    const char *before =
+        collector == COLLECTOR_TARN ? getenv(h.variable) : NULL;
+    bool any = before != NULL && before[0] != '\0';
+    int n = snprintf(value, sizeof value, "%s%s%s", any ? before : "",
+                     any ? "," : "", h.value);
+    if (n < 0 || (size_t)n >= sizeof value ||
+        setenv(h.variable, value, 1) != 0) {
+        fprintf(stderr, PROGRAM ": %s cannot be set\n", h.variable);
+        _exit(126);
+    }
+}
+
 static void build_arguments(struct arguments *a, const struct plan *p,
                             const struct bench_case *c, int64_t repeat,
                             enum collector_id collector, int out)
 {
-    const struct params *q = &c->params;
+    const struct params noise = {.workload = WORKLOAD_NOISE,
+                                 .seconds = NOISE_SECONDS,
+                                 .threads = c->params.threads,
+                                 .seed = c->params.seed};
+    const struct params *q = collector == COLLECTOR_NOISE ? &noise : &c->params;
     char path[4096];
     add(a, "%s%s", p->directory, collector_info[collector].executable);
     add(a, "--workload");
@@ -55,6 +107,9 @@ static void build_arguments(struct arguments *a, const struct plan *p,
         {"--array", q->array},
         {"--steps", q->steps},
         {"--threads", q->threads},
+        {"--size", q->size},
+        {"--goroutines", q->goroutines},
+        {"--frames", q->frames},
         {"--seed", (int64_t)q->seed},
         {"--out", out},
     };
@@ -172,7 +227,8 @@ static void describe_status(int status, char *buf, size_t len)
 }
 
 bool child_run(const struct plan *p, const struct bench_case *c, int64_t repeat,
-               enum collector_id collector, char *line, size_t len)
+               enum collector_id collector, char *line, size_t len,
+               struct usage *usage)
 {
     static char errors[65536];
     static struct arguments a;
@@ -188,8 +244,10 @@ bool child_run(const struct plan *p, const struct bench_case *c, int64_t repeat,
     pid_t pid = fork();
     if (pid < 0)
         fail_errno("fork");
-    if (pid == 0)
+    if (pid == 0) {
+        set_headroom(collector, c->factor);
         exec_child(&a, out[1], err[1], self);
+    }
     close(out[1]);
     close(err[1]);
     bool in_time = collect(out[0], err[0], now_ms() + p->timeout * 1000, line,
@@ -199,9 +257,15 @@ bool child_run(const struct plan *p, const struct bench_case *c, int64_t repeat,
     close(out[0]);
     close(err[0]);
     int status;
-    while (waitpid(pid, &status, 0) < 0)
+    struct rusage ru;
+    while (wait4(pid, &status, 0, &ru) < 0)
         if (errno != EINTR)
-            fail_errno("waitpid");
+            fail_errno("wait4");
+    usage->user_s =
+        (double)ru.ru_utime.tv_sec + (double)ru.ru_utime.tv_usec / 1e6;
+    usage->system_s =
+        (double)ru.ru_stime.tv_sec + (double)ru.ru_stime.tv_usec / 1e6;
+    usage->rss_mb = (double)ru.ru_maxrss / 1024;
 
     char why[128];
     size_t n = strlen(line);

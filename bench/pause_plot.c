@@ -4,6 +4,7 @@
  * For each case: the percentiles of pauses, those of step latencies (all
  * repeats, one colour a collector), and the longest step over the time of the
  * first repeat. For all cases together: bars of the median longest pause.
+ * For each case of a heap sweep: time against memory.
  */
 #include "bench/pause.h"
 
@@ -17,6 +18,7 @@ static const char *const colours[COLLECTORS] = {
     [COLLECTOR_BOEHM] = "#c8382c",
     [COLLECTOR_BOEHM_INCREMENTAL] = "#e69138",
     [COLLECTOR_MIMALLOC] = "#7a7a7a",
+    [COLLECTOR_GO] = "#2a9d6f",
 };
 
 /* gnuplot strings in single quotes double a quote. */
@@ -118,13 +120,73 @@ static void put_summary(FILE *f, const struct plan *p)
     int n = 0;
     for (int k = 0; k < p->collector_count; k++) {
         enum collector_id g = p->collectors[k];
-        if (g == COLLECTOR_MIMALLOC)
-            continue; /* has none */
+        bool any = false;
+        for (int i = 0; i < p->case_count; i++)
+            any |= !isnan(median(p, &p->cases[i], g, METRIC_PAUSE_MAX));
+        if (!any)
+            continue; /* gnuplot refuses a row of nothing */
         fprintf(f, "%s$summary using %d:xtic(1) title '%s' lc rgb '%s'",
                 n++ == 0 ? "plot " : ", \\\n     ", k + 2,
                 collector_info[g].name, colours[g]);
     }
     putc('\n', f);
+}
+
+/* The cases of one heap sweep are [from, to): for each collector a block of data
+ * with peak memory, elapsed time, CPU time and the factor. */
+static void put_heap_sweep(FILE *f, const struct plan *p, int from, int to)
+{
+    const struct bench_case *first = &p->cases[from];
+    bool any[COLLECTORS] = {false};
+    for (int k = 0; k < p->collector_count; k++) {
+        enum collector_id g = p->collectors[k];
+        fprintf(f, "$heap_%d_%d << EOD\n", from, k);
+        for (int i = from; i < to; i++) {
+            const struct bench_case *c = &p->cases[i];
+            double wall = median(p, c, g, METRIC_WALL);
+            if (isnan(wall))
+                continue;
+            any[g] = true;
+            fprintf(f, "%.1f %.4f %.4f %g\n", median(p, c, g, METRIC_RSS), wall,
+                    median(p, c, g, METRIC_CPU), c->factor);
+        }
+        fprintf(f, "EOD\n");
+    }
+    char file[128];
+    snprintf(file, sizeof file, "heap-sweep-%s", first->name);
+    snprintf(strrchr(file, '-'), 8, ".svg"); /* for -x<factor> */
+    fprintf(f, "reset\nset terminal svg size 900,540 background 'white'\n"
+               "set output ");
+    put_quoted(f, file);
+    fprintf(f,
+            "\nset title \"%s: time against memory, by headroom\"\n"
+            "set grid\nset key outside top center horizontal\n"
+            "set logscale x 2\nset yrange [0:]\n"
+            "set xlabel 'peak memory, MB'\nset ylabel 'seconds'\n",
+            workload_info[first->params.workload].name);
+    int n = 0;
+    for (int k = 0; k < p->collector_count; k++)
+        for (int what = 0; what < 2 && any[p->collectors[k]]; what++)
+            fprintf(f,
+                    "%s$heap_%d_%d using 1:%d with linespoints lw 1.5 %s "
+                    "lc rgb '%s' title '%s %s'",
+                    n++ == 0 ? "plot " : ", \\\n     ", from, k, what + 2,
+                    what == 0 ? "dt 1 pt 7" : "dt 2 pt 6",
+                    colours[p->collectors[k]],
+                    collector_info[p->collectors[k]].name,
+                    what == 0 ? "elapsed" : "CPU");
+    fprintf(f, n > 0 ? "\n" : "# no records\n");
+}
+
+static void put_heap_sweeps(FILE *f, const struct plan *p)
+{
+    for (int from = 0, to; from < p->case_count; from = to) {
+        to = from + 1;
+        while (to < p->case_count && !p->cases[to].first_factor)
+            to++;
+        if (p->cases[from].factor != 0)
+            put_heap_sweep(f, p, from, to);
+    }
 }
 
 static void put_script(FILE *f, const struct plan *p)
@@ -144,7 +206,7 @@ static void put_script(FILE *f, const struct plan *p)
                         METRIC_LATENCY_MAX);
     }
     fprintf(f, "unset logscale x\nset xlabel 'ms of the run'\n"
-               "set xtics auto\n");
+               "set xtics auto\nset xrange [0:1<*]\n");
     for (int i = 0; i < p->case_count; i++) {
         const struct bench_case *c = &p->cases[i];
         fprintf(f, "set output 'timeline-%s.svg'\n", c->name);
@@ -160,6 +222,7 @@ static void put_script(FILE *f, const struct plan *p)
                 median(p, &p->cases[i], p->collectors[k], METRIC_PAUSE_MAX));
     if (any)
         put_summary(f, p);
+    put_heap_sweeps(f, p);
 }
 
 bool plot(const struct plan *p)

@@ -46,7 +46,12 @@ static bool json_text(const char *line, const char *key, char *buf, size_t len)
     return v[n] == '"';
 }
 
-bool read_metrics(const char *line, struct run *r)
+const char *metric_title(enum metric m)
+{
+    return metric_info[m].title;
+}
+
+bool read_metrics(const char *line, const struct usage *usage, struct run *r)
 {
     for (int m = 0; m < METRICS; m++) {
         const char *v =
@@ -55,6 +60,9 @@ bool read_metrics(const char *line, struct run *r)
             return false;
         r->v[m] = strncmp(v, "null", 4) == 0 ? NAN : strtod(v, NULL);
     }
+    /* Measured alike for all, and nothing left out. */
+    r->v[METRIC_CPU] = usage->user_s + usage->system_s;
+    r->v[METRIC_RSS] = usage->rss_mb;
     /* Of the parameters, "steps" may be there too: the result is behind. */
     const char *after = json_value(line, NULL, "gc_count");
     const char *steps = json_value(after, NULL, "steps");
@@ -88,9 +96,7 @@ double median(const struct plan *p, const struct bench_case *c,
     return n % 2 != 0 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
-/* Three significant digits where there are decimals, all where there are none.
- * Whole numbers that count something have no decimals at all. */
-static void print_number(double v, bool count, int width)
+void print_number(double v, bool count, int width)
 {
     if (isnan(v))
         printf("%*s", width, "-");
@@ -102,8 +108,7 @@ static void print_number(double v, bool count, int width)
         printf("%*.2f", width, v);
 }
 
-/* No ratio where there is nothing to compare. */
-static void print_ratio(double v, double base, int width)
+void print_ratio(double v, double base, int width)
 {
     double ratio = v / base;
     if (isnan(ratio) || ratio == 0 || base == 0)
@@ -116,7 +121,6 @@ static void print_ratio(double v, double base, int width)
         printf("%*.0f", width, ratio);
 }
 
-#define COLLECTOR_WIDTH 18
 #define WIDTH 9
 
 static bool is_count(int m)
@@ -159,10 +163,10 @@ static void print_heading(const struct plan *p)
     printf("%*s", left, "");
     print_group("step, us", METRIC_LATENCY_P50, METRIC_GCS);
     printf("%*s", (METRIC_PAUSE_P50 - METRIC_GCS) * WIDTH, "");
-    print_group("pause, us", METRIC_PAUSE_P50, METRICS);
+    print_group("pause, us", METRIC_PAUSE_P50, MAIN_METRICS);
     printf("\n%-*s%-*s", name_width(p), "workload", COLLECTOR_WIDTH,
            "collector");
-    for (int m = 0; m < METRICS; m++)
+    for (int m = 0; m < MAIN_METRICS; m++)
         if (in_table(m))
             printf("%*s", WIDTH, metric_info[m].title);
     printf("\n");
@@ -175,7 +179,7 @@ static void print_row(const struct plan *p, const struct bench_case *c,
 {
     printf("%-*s%-*s", name_width(p), c->name, COLLECTOR_WIDTH,
            collector_info[collector].name);
-    for (int m = 0; m < METRICS; m++) {
+    for (int m = 0; m < MAIN_METRICS; m++) {
         if (!in_table(m))
             continue;
         double v = median(p, c, collector, (enum metric)m);
@@ -187,7 +191,7 @@ static void print_row(const struct plan *p, const struct bench_case *c,
     printf("\n");
 }
 
-static bool chosen(const struct plan *p, enum collector_id collector)
+bool chosen(const struct plan *p, enum collector_id collector)
 {
     for (int i = 0; i < p->collector_count; i++)
         if (p->collectors[i] == collector)
@@ -198,61 +202,40 @@ static bool chosen(const struct plan *p, enum collector_id collector)
 static void print_table(const struct plan *p, const enum collector_id *base)
 {
     print_heading(p);
-    for (int i = 0; i < p->case_count; i++)
+    for (int i = 0; i < p->case_count; i++) {
+        const struct bench_case *c = &p->cases[i];
+        if (base != NULL && !case_runs(c, *base))
+            continue;
         for (int k = 0; k < p->collector_count; k++)
-            if (base == NULL || p->collectors[k] != *base)
-                print_row(p, &p->cases[i], p->collectors[k], base);
+            if ((base == NULL || p->collectors[k] != *base) &&
+                case_runs(c, p->collectors[k]))
+                print_row(p, c, p->collectors[k], base);
+        if (noise_runs(p, c) && base == NULL)
+            print_row(p, c, COLLECTOR_NOISE, NULL);
+    }
     printf("\n");
 }
 
-/* How pauses grow with what is live: each size's medians, against Boehm at the
- * same size and against the first size of the same workload and collector. */
-static void print_sweep(const struct plan *p, bool with_boehm)
+/* Why rows are missing. */
+static void print_left_out(const struct plan *p)
 {
-    static const struct {
-        enum metric metric;
-        const char *title;
-    } columns[] = {
-        {METRIC_PAUSE_P50, "pause p50"},  {METRIC_PAUSE_P99, "pause p99"},
-        {METRIC_PAUSE_MAX, "pause max"},  {METRIC_LATENCY_P9999, "step p99.99"},
-        {METRIC_LATENCY_MAX, "step max"},
-    };
-    const int count = sizeof columns / sizeof columns[0];
-    printf("Pauses by live size: medians in us%s, and growth from the first "
-           "size\n",
-           with_boehm ? " (ratio to Boehm at that size)" : "");
-    printf("%-*s%-*s%*s%*s", 16, "workload", COLLECTOR_WIDTH, "collector", 10,
-           "live", 6, "GCs");
-    for (int i = 0; i < count; i++)
-        printf("%12s%*s%8s", columns[i].title, with_boehm ? 9 : 0, "",
-               "growth");
-    printf("\n");
-    for (int k = 0; k < p->collector_count; k++) {
-        enum collector_id g = p->collectors[k];
-        const struct bench_case *first = NULL;
-        for (int i = 0; i < p->case_count; i++) {
-            const struct bench_case *c = &p->cases[i];
-            if (first == NULL || first->params.workload != c->params.workload)
-                first = c;
-            printf("%-*s%-*s%*" PRId64, 16,
-                   workload_info[c->params.workload].name, COLLECTOR_WIDTH,
-                   collector_info[g].name, 10, c->params.live);
-            print_number(median(p, c, g, METRIC_GCS), true, 6);
-            for (int m = 0; m < count; m++) {
-                double v = median(p, c, g, columns[m].metric);
-                print_number(v, false, 12);
-                if (with_boehm) {
-                    double b = median(p, c, COLLECTOR_BOEHM, columns[m].metric);
-                    printf(" (");
-                    print_ratio(v, b, 6);
-                    printf(")");
-                }
-                print_ratio(v, median(p, first, g, columns[m].metric), 8);
-            }
-            printf("\n");
-        }
+    bool explicit = false, go = false;
+    for (int i = 0; i < p->case_count; i++) {
+        unsigned uses = workload_info[p->cases[i].params.workload].uses;
+        explicit |= (uses & ONLY_COLLECTED) != 0;
+        go |= (uses & IN_GO) == 0;
     }
-    printf("\n");
+    if (explicit && chosen(p, COLLECTOR_MIMALLOC))
+        printf("mimalloc: not run with mark-random, mark-window, mark-tree and "
+               "stacks, which measure collections\n");
+    if (go && chosen(p, COLLECTOR_GO))
+        printf("go: not run with graph, stacks and noise, which "
+               "bench/peers/go has not\n");
+    if (p->with_noise)
+        printf(
+            "(noise): %d s of reading the clock after each repeat; its steps "
+            "are the gaps of 1 us and more\n",
+            NOISE_SECONDS);
 }
 
 /* As the first run of each collector that ended well gave it. */
@@ -260,14 +243,17 @@ static void print_versions(const struct plan *p)
 {
     for (int k = 0; k < p->collector_count; k++) {
         enum collector_id g = p->collectors[k];
-        const struct run *run = NULL;
-        for (int64_t i = 0; i < p->repeat * p->case_count && run == NULL; i++) {
-            run = plan_run(&p->cases[i / p->repeat], i % p->repeat, g);
-            if (!run->done)
-                run = NULL;
+        const char *version = "(not run)";
+        for (int i = 0; i < p->case_count; i++)
+            if (case_runs(&p->cases[i], g))
+                version = "(no run ended well)";
+        for (int64_t i = p->repeat * p->case_count; i-- > 0;) {
+            const struct run *run =
+                plan_run(&p->cases[i / p->repeat], i % p->repeat, g);
+            if (run->done)
+                version = run->version;
         }
-        printf("%s %s %s", k == 0 ? "" : ";", collector_info[g].name,
-               run == NULL ? "(no run ended well)" : run->version);
+        printf("%s %s %s", k == 0 ? "" : ";", collector_info[g].name, version);
     }
 }
 
@@ -285,6 +271,9 @@ void print_report(const struct plan *p)
                "faster)\n");
         print_table(p, &base);
     }
+    print_details(p, with_boehm);
     if (p->sweep)
         print_sweep(p, with_boehm);
+    print_heap_sweep(p);
+    print_left_out(p);
 }

@@ -1,4 +1,4 @@
-/* bench/workload.h - what the four programs share: workers and timed steps.
+/* bench/workload.h - what the programs share: workers and timed steps.
  *
  * A step is the unit whose latency is recorded: begin, work, end. In a closed
  * loop it starts when the one before has ended; in an open loop (a rate is set)
@@ -47,6 +47,7 @@ struct bench {
     struct worker *workers; /* params.threads of them */
     int64_t epoch, end;
     uint64_t checksum; /* a function of the parameters alone, if steps are */
+    double detail[DETAILS]; /* NaN: not of this workload */
 };
 
 /* Runs params.threads workers side by side and waits for them; with one, body
@@ -83,6 +84,14 @@ static inline void step_end(struct worker *w, int64_t begin)
     w->steps++;
 }
 
+/* CPU time of the whole process, the collector's threads included; ns. */
+int64_t cpu_time(void);
+
+/* Whole collections, up to count of them and up to the first worker's deadline;
+ * their medians become details. If the number of live nodes that each of them
+ * has to find is given they are the steps of that worker; 0: they are none. */
+void force_collections(struct bench *b, int64_t count, uint64_t nodes);
+
 /* The number of nodes of a complete binary tree whose root has depth 0. */
 static inline uint64_t tree_size(int64_t depth)
 {
@@ -110,6 +119,12 @@ void gcbench_run(struct bench *b);
 void binary_trees_run(struct bench *b);
 void message_store_run(struct bench *b);
 void graph_run(struct bench *b);
+void mark_random_run(struct bench *b);
+void mark_window_run(struct bench *b);
+void mark_tree_run(struct bench *b);
+void allocate_run(struct bench *b);
+void stacks_run(struct bench *b);
+void noise_run(struct bench *b);
 
 /* coll_main's function; arg is the struct bench. */
 void workload_main(void *arg);

@@ -1,0 +1,3 @@
+module tarn-pause-go
+
+go 1.18
