@@ -54,8 +54,7 @@ static void mark_span(struct mspan *s, void *arg)
     for (uint32_t i = 0; l->keep > 0 && i < s->nelems; i++) {
         uint8_t *m = heap_meta(s->base + i * s->elemsize);
         if ((*m & META_COLOR) != 0 && rand_below(&l->rng, 8) < l->keep)
-            meta_store(
-                m, (uint8_t)((*m & ~META_COLOR) | atomic_load(&heap.color)));
+            meta_store(m, heap_marked(*m));
     }
 }
 
@@ -64,7 +63,7 @@ static void collect(uint32_t keep)
 {
     static struct lottery l = {.rng = 1};
     sweep();
-    heap_flip_color();
+    heap_flip_color(true);
     l.keep = keep;
     heap_each_span(mark_span, &l);
     mcache_flush(&cache);
