@@ -59,7 +59,7 @@ function(stress_break name how)
         $<TARGET_FILE:tarn-stress> ${name} ${how} ${ARGN})
 endfunction()
 set(breakages page interior pastend native operand alloca barrier flush bulk
-    stacks timers barriered)
+    stacks timers barriered cards)
 if(NOT stress_fibers)
     list(APPEND breakages rbx xsave general redzone move)
 endif()

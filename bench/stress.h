@@ -199,6 +199,7 @@ void wait_until(uint64_t epoch, uint64_t *rng); /* NULL: by tarn_yield */
 bool spin_begin(void);
 void spin_end(void);
 void collector_main(void *unused); /* until collector_stop */
+void gc_collect_young(void);       /* the runtime's own, not public */
 extern _Atomic bool collector_stop;
 
 /* --- stress_hold.c, stress_native.c ------------------------------------------- */

@@ -221,6 +221,8 @@ static const struct breakage {
     {"flush", COLLECTOR, GC_FAULT_FLUSH, "what the write barrier has noted"},
     {"bulk", COLLECTOR, GC_FAULT_BULK,
      "the write barrier of channels and of tarn_copy"},
+    {"cards", COLLECTOR, GC_FAULT_CARDS,
+     "old objects that point to young ones"},
     {"stacks", COLLECTOR, GC_FAULT_STACKS, "all stacks"},
     {"timers", COLLECTOR, GC_FAULT_TIMERS, "running timers"},
     {"barriered", COLLECTOR, GC_FAULT_BARRIERED, "barriered root ranges"},

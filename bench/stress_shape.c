@@ -128,7 +128,9 @@ void collector_main(void *unused)
     (void)unused;
     uint64_t rng = stress_seed(0xc011ec7);
     while (!atomic_load_explicit(&collector_stop, memory_order_relaxed)) {
-        if (tarn_gc() != TARN_OK)
+        if (stress_below(&rng, 2))
+            gc_collect_young();
+        else if (tarn_gc() != TARN_OK)
             stress_fail("tarn_gc", tarn_last_error(), 0, NULL);
         __atomic_add_fetch(&stress_epoch, 1, __ATOMIC_RELAXED);
         atomic_fetch_add_explicit(&report->collections, 1,

@@ -1,6 +1,6 @@
-/* gc/barrier.c - the write barrier behind tarn_store, while marking.
+/* gc/barrier.c - the write barrier behind tarn_store.
  *
- * Both the word that is overwritten and the one that is written are noted in
+ * Always the card of the slot is written. While marking, both the word that is overwritten and the one that is written are noted in
  * the P's buffer, then the store happens; no safe point lies between. A full
  * buffer is emptied into the mark queue. */
 #include "tarn/barrier.h"
@@ -58,8 +58,18 @@ void tarn_store_slow(void *slot, const void *value)
         note2("tarn_store",
               (uintptr_t)__atomic_load_n((void **)slot, __ATOMIC_RELAXED),
               (uintptr_t)value);
+    heap_dirty(slot, sizeof(void *));
     delay_point("write barrier: noted");
     __atomic_store_n((void **)slot, (void *)(uintptr_t)value, __ATOMIC_RELAXED);
+}
+
+void tarn_store_encoded(uint64_t *slot, uint64_t word, const void *old,
+                        const void *value)
+{
+    if (marking())
+        note2("tarn_store_encoded", (uintptr_t)old, (uintptr_t)value);
+    heap_dirty(slot, sizeof *slot);
+    __atomic_store_n(slot, word, __ATOMIC_RELAXED);
 }
 
 bool tarn_cas(void *slot, void **expected, const void *desired)
@@ -67,6 +77,7 @@ bool tarn_cas(void *slot, void **expected, const void *desired)
     /* Shading what is not stored after all costs only a late collection. */
     if (marking())
         note2("tarn_cas", (uintptr_t)*expected, (uintptr_t)desired);
+    heap_dirty(slot, sizeof(void *));
     return __atomic_compare_exchange_n((void **)slot, expected,
                                        (void *)(uintptr_t)desired, false,
                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
@@ -74,6 +85,7 @@ bool tarn_cas(void *slot, void **expected, const void *desired)
 
 void *tarn_swap(void *slot, const void *value)
 {
+    heap_dirty(slot, sizeof(void *));
     if (!marking())
         return __atomic_exchange_n((void **)slot, (void *)(uintptr_t)value,
                                    __ATOMIC_SEQ_CST);
@@ -86,7 +98,10 @@ void *tarn_swap(void *slot, const void *value)
 
 static void bulk_barrier(const char *what, void *dst, const void *src, size_t n)
 {
-    if (!marking() || GC_FAULT(BULK))
+    if (n == 0 || GC_FAULT(BULK))
+        return;
+    heap_dirty(dst, n);
+    if (!marking())
         return;
     uintptr_t d = ALIGN_UP((uintptr_t)dst, (uintptr_t)8);
     for (; d + 8 <= (uintptr_t)dst + n; d += 8)

@@ -14,7 +14,6 @@ _Atomic uint32_t gc_fault;
 static struct {
     uintptr_t *stack;
     size_t n, cap;
-    uint32_t color;
     uint32_t missed;
     /* Where the word under examination stands. */
     const char *what;
@@ -51,7 +50,7 @@ static bool may_be_end_of_live(uintptr_t v)
 {
     struct objinfo before;
     return cm.holder == 0 && cm.in_stack && heap_find(v - 1, &before) &&
-           (before.meta & META_COLOR) == cm.color;
+           !heap_white(before.meta);
 }
 
 /* A bool that was written over the low byte of a dead pointer, in a word of a
@@ -64,9 +63,22 @@ static bool may_be_bool_in_pointer(uintptr_t v)
     if (cm.holder != 0 || !cm.in_stack || (v & 0xff) > 1)
         return false;
     for (uintptr_t p = v & ~(uintptr_t)0xff; p <= (v | 0xff); p += GRANULE)
-        if (heap_find(p, &near) && (near.meta & META_COLOR) == cm.color)
+        if (heap_find(p, &near) && !heap_white(near.meta))
             return true;
     return false;
+}
+
+/* A young collection looks at old objects where something was stored. A word of a
+ * conservative one that was there before the object that it seems to point to is
+ * no pointer. (One that was stored without tarn_store looks the same.) */
+static bool may_be_old_number(uintptr_t slot)
+{
+    struct objinfo h;
+    return !heap.full && cm.holder != 0 && heap_find(cm.holder, &h) &&
+           h.span->layout == LAYOUT_CONSERVATIVE &&
+           (h.meta & META_COLOR) == META_COLOR &&
+           *heap_card(slot) != heap.epoch_before &&
+           *heap_card(slot) != tarn_cards.epoch;
 }
 
 static void reach(uintptr_t v, uintptr_t slot)
@@ -78,8 +90,9 @@ static void reach(uintptr_t v, uintptr_t slot)
     uint8_t b = meta_load(m);
     if (b & META_CHECK)
         return;
-    if ((b & META_COLOR) != cm.color) {
-        if ((v == o.base && may_be_end_of_live(v)) || may_be_bool_in_pointer(v))
+    if (heap_white(b)) {
+        if ((v == o.base && may_be_end_of_live(v)) ||
+            may_be_bool_in_pointer(v) || may_be_old_number(slot))
             return;
         report(&o, slot);
     }
@@ -145,7 +158,6 @@ static void clear(struct mspan *s, void *unused)
 
 void checkmark(void)
 {
-    cm.color = atomic_load(&heap.color);
     cm.missed = 0;
     gc_each_root(root, NULL);
     heap_each_span(clear, NULL);

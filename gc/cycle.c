@@ -44,14 +44,9 @@ bool gc_request(void)
     return wake_driver_unlock();
 }
 
-tarn_status tarn_gc(void)
+/* Returns when a collection that began after the call has been swept. */
+static void collect(bool full)
 {
-    if (!require_goroutine("tarn_gc"))
-        return TARN_ESTATE;
-    if (getg()->worldstopped) {
-        set_error("tarn_gc: the caller has stopped the world");
-        return TARN_ESTATE;
-    }
     struct sudog *s = acquireSudog();
     s->g = getg();
     lock(&gc.lock);
@@ -59,8 +54,12 @@ tarn_status tarn_gc(void)
     s->acquiretime = (int64_t)target;
     s->next = gc.waiters;
     gc.waiters = s;
-    if (gc.forced_target < target)
+    if (full && gc.forced_target < target)
         gc.forced_target = target;
+    if (!full) {
+        gc.young_target = target;
+        gc.requested = true;
+    }
     struct g *driver = NULL;
     if (gc.driver_parked) {
         gc.driver_parked = false;
@@ -70,7 +69,23 @@ tarn_status tarn_gc(void)
         ready(driver, true);
     goparkunlock(&gc.lock, WAIT_GC_WAIT);
     releaseSudog(s);
+}
+
+tarn_status tarn_gc(void)
+{
+    if (!require_goroutine("tarn_gc"))
+        return TARN_ESTATE;
+    if (getg()->worldstopped) {
+        set_error("tarn_gc: the caller has stopped the world");
+        return TARN_ESTATE;
+    }
+    collect(true);
     return TARN_OK;
+}
+
+void gc_collect_young(void)
+{
+    collect(false);
 }
 
 static void wake_waiters(void)
@@ -151,6 +166,9 @@ static void drain_turn(void)
     struct drain_limits lim = {.deadline = nanotime() + TURN_NS,
                                .until_preempt = true};
     gc_drain(mp->p, &lim);
+    atomic_fetch_add_explicit(&gc.mark_cpu_ns,
+                              (uint64_t)(nanotime() + TURN_NS - lim.deadline),
+                              memory_order_relaxed);
     releasem(mp);
     if (atomic_load_explicit(&getg()->preempt, memory_order_relaxed))
         gosched();
@@ -212,56 +230,24 @@ static void mark_to_the_end(void)
 
 /* --- a cycle ---------------------------------------------------------------------- */
 
-static uint64_t allocated_so_far(void)
-{
-    /* Swept last: what moves from one to the other between the two reads is
-     * counted twice rather than not at all. */
-    uint64_t live = atomic_load(&heap.live);
-    return live + atomic_load(&heap.swept_bytes);
-}
-
-static void set_trigger(void)
-{
-    /* What the mark found alive; not what was allocated during the sweep, or
-     * a fast allocator would set its own limit higher and higher. */
-    uint64_t live = atomic_load(&heap.live);
-    uint64_t since = allocated_so_far() - gc.alloc_at_mark_end;
-    live -= since < live ? since : live;
-    atomic_store(&gc.live, live);
-    uint64_t goal = live + live / 100 * (uint64_t)options.gcpercent;
-    if (goal < (uint64_t)options.heapmin)
-        goal = (uint64_t)options.heapmin;
-    atomic_store(&gc.goal, goal);
-    /* The mark needs time while allocation goes on: begin before the goal. */
-    uint64_t trigger = goal - (goal - live) / 8;
-    atomic_store(&gc.trigger, options.gcoff ? UINT64_MAX : trigger);
-}
-
-static void start_mark(void)
+static void start_mark(bool full)
 {
     refresh_segments();
     worldsema_acquire();
     atomic_store(&gc.stop_kind, STOP_GC_START);
     stopTheWorldWithSema();
     gc.mark_began = nanotime();
-    heap_flip_color();
+    /* Others saw the trigger passed as well: theirs is this cycle. */
+    lock(&gc.lock);
+    gc.requested = false;
+    unlock(&gc.lock);
+    heap_flip_color(full);
     if (++gc.scan_epoch == 0)
         gc.scan_epoch = 1;
     atomic_store(&gc.phase, GC_MARK);
     __atomic_store_n(&tarn_barrier_on, !GC_FAULT(BARRIER), __ATOMIC_RELAXED);
     gc_prepare_roots();
-    gc.heap_at_start = atomic_load(&heap.live);
-    atomic_store(&gc.bg_credit, 0);
-    uint64_t goal = atomic_load(&gc.goal);
-    uint64_t room = goal > gc.heap_at_start ? goal - gc.heap_at_start : 0;
-    if (room < goal / 16 + (1 << 20))
-        room = goal / 16 + (1 << 20);
-    uint64_t expected = gc.expected_scan ? gc.expected_scan : gc.heap_at_start;
-    gc.assist_ratio = (double)expected / (double)room;
-    if (gc.assist_ratio > 8)
-        gc.assist_ratio = 8;
-    for (uint32_t i = 0; i < nprocs; i++)
-        gcp_of(allp[i])->assist_debt = 0;
+    pacer_start();
     startTheWorldWithSema();
     worldsema_release();
     struct m *mp = acquirem();
@@ -287,15 +273,16 @@ static void finish_mark(void)
     }
     __atomic_store_n(&tarn_barrier_on, 0, __ATOMIC_RELAXED);
     atomic_store(&gc.phase, GC_OFF);
-    atomic_store(&gc.trigger, UINT64_MAX); /* until this sweep is done */
 #if TARN_CHECKS >= 3
     heap_verify();
 #endif
     heap_sweep_start();
-    gc.alloc_at_mark_end = allocated_so_far();
     gc.mark_took = nanotime() - gc.mark_began;
+    pacer_marked();
     atomic_fetch_add(&gc.mark_ns, (uint64_t)gc.mark_took);
     atomic_fetch_add(&gc.cycles, 1);
+    if (!heap.full)
+        atomic_fetch_add(&gc.young, 1);
     startTheWorldWithSema();
     worldsema_release();
     gc_bufs_trim();
@@ -339,15 +326,14 @@ static void let_others(void)
 
 static void run_cycle(bool forced)
 {
-    uint64_t scanned0 = atomic_load(&gc.scanned_bytes);
     uint64_t stack_bytes0 = atomic_load(&gc.stack_scan_bytes);
     uint64_t stacks0 = atomic_load(&gc.stacks_scanned);
-    start_mark();
+    start_mark(forced ||
+               (pacer_full() && gc.young_target != gc.cycles_started));
     mark_to_the_end();
     finish_mark();
-    gc.expected_scan = atomic_load(&gc.scanned_bytes) - scanned0;
     sweep();
-    set_trigger();
+    pacer_swept();
     stack_set_first(atomic_load(&gc.stack_scan_bytes) - stack_bytes0,
                     atomic_load(&gc.stacks_scanned) - stacks0);
     stacks_trim(let_others);
@@ -446,7 +432,7 @@ struct g *gc_worker_hook(struct p *pp, bool idle)
 
 struct assist_args {
     struct g *gp;
-    int64_t work;
+    int64_t work, did;
 };
 
 static void assist_on_g0(void *vargs)
@@ -461,6 +447,7 @@ static void assist_on_g0(void *vargs)
                                .work = (uint64_t)a->work,
                                .assist = true};
     gc_drain(pp, &lim);
+    a->did = (int64_t)lim.did;
     int64_t took = nanotime() - t0;
     hist_add(&gc.assist_hist, (uint64_t)took);
     atomic_fetch_add_explicit(&gc.assist_ns, (uint64_t)took,
@@ -468,6 +455,38 @@ static void assist_on_g0(void *vargs)
     casgstatus(a->gp, Gwaiting, Grunning);
     gc_maybe_done();
     releasem(mp);
+}
+
+/* During a mark; n bytes became allocatable on this P. */
+static NOINLINE void assist(size_t n)
+{
+    struct gcp *g = gcp_of(getg()->m->p);
+    uint32_t ratio =
+        atomic_load_explicit(&gc.assist_ratio, memory_order_relaxed);
+    g->assist_debt += (int64_t)((double)n * (double)ratio / 1024);
+    if (g->assist_debt < ASSIST_STEP)
+        return;
+    pacer_revise();
+    /* What the workers have scanned ahead is ours to claim. */
+    int64_t credit = atomic_load_explicit(&gc.bg_credit, memory_order_relaxed);
+    if (credit > 0) {
+        int64_t take = credit < g->assist_debt ? credit : g->assist_debt;
+        atomic_fetch_sub_explicit(&gc.bg_credit, take, memory_order_relaxed);
+        g->assist_debt -= take;
+        if (g->assist_debt < ASSIST_STEP)
+            return;
+    }
+    if (!pacer_assists() ||
+        (atomic_load(&gc.nfull) == 0 && gcw_empty(&g->gcw))) {
+        g->assist_debt = 0; /* there is nothing to do it with */
+        return;
+    }
+    struct assist_args a = {getg(), g->assist_debt, 0};
+    systemstack(assist_on_g0, &a);
+    /* The rest at the next refill: a long step costs latency, a debt forgiven
+     * memory. We may be on another P by now. */
+    g = gcp_of(getg()->m->p);
+    g->assist_debt -= a.did;
 }
 
 void gc_allocated(size_t n)
@@ -479,30 +498,8 @@ void gc_allocated(size_t n)
             goyield(); /* nobody else could run the driver now */
         return;
     }
-    if (!atomic_load_explicit(&gc.blacken, memory_order_relaxed))
-        return;
-    struct gcp *g = gcp_of(getg()->m->p);
-    g->assist_debt += (int64_t)((double)n * gc.assist_ratio);
-    if (g->assist_debt < ASSIST_STEP)
-        return;
-    /* What the workers have scanned ahead is ours to claim. */
-    int64_t credit = atomic_load_explicit(&gc.bg_credit, memory_order_relaxed);
-    if (credit > 0) {
-        int64_t take = credit < g->assist_debt ? credit : g->assist_debt;
-        atomic_fetch_sub_explicit(&gc.bg_credit, take, memory_order_relaxed);
-        g->assist_debt -= take;
-        if (g->assist_debt < ASSIST_STEP)
-            return;
-    }
-    if (atomic_load(&gc.nfull) == 0 && gcw_empty(&g->gcw)) {
-        g->assist_debt = 0;
-        return;
-    }
-    struct assist_args a = {getg(), g->assist_debt};
-    /* Forgiven beyond one bounded step: a late mark costs memory, a long step
-     * costs latency. */
-    g->assist_debt = 0;
-    systemstack(assist_on_g0, &a);
+    if (atomic_load_explicit(&gc.blacken, memory_order_relaxed))
+        assist(n);
 }
 
 /* --- start ---------------------------------------------------------------------------- */
@@ -513,7 +510,7 @@ bool gc_init(void)
     mutex_init(&gc.buflock, RANK_WORKBUFS);
     if (!gc_roots_init() || !gc_stats_init())
         return false;
-    set_trigger();
+    pacer_init();
     return true;
 }
 

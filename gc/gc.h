@@ -2,15 +2,16 @@
  * assembly of all layers (tarn_main, tarn_alloc).
  *
  * Owns: the phase, mark queues and workers, the write barrier's slow path and
- * its per-P buffers, roots, the driver goroutine that runs cycles, triggers and
+ * its per-P buffers, roots, the driver goroutine that runs cycles, the pacer and
  * assists, statistics, checkmark.
  *
  * A cycle, run by the driver goroutine:
- *   1. stop the world; flip the colour (all objects white); barrier on; count
- *      the roots; start the world
+ *   1. stop the world; flip the colour (all objects white, or the young ones);
+ *      barrier on; count the roots; start the world
  *   2. scan the plain root ranges, then let workers, idle Ps and assists do the
- *      rest: barriered ranges, timers, each goroutine's stack once, and what
- *      hangs on them
+ *      rest: barriered ranges, timers, cards (in a young collection: old objects
+ *      that point to young ones), each goroutine's stack once, and what hangs on
+ *      them
  *   3. nobody works and no work is to be seen: ragged barrier, each P hands in
  *      its barrier buffer and mark buffers; if there was anything, go on with 2
  *   4. stop the world; hand in once more, scan the plain ranges once more; if
@@ -25,7 +26,7 @@
  *  2. Objects allocated while marking are black.
  *  3. Marked => its children were or will be pushed. A pointer waits in exactly
  *     one of: a P's mark buffers, a full buffer on the global list, a drain's
- *     prefetch FIFO (emptied into the P's buffers before the drainer stops), a
+ *     rings (emptied into the P's buffers before the drainer stops), a
  *     P's barrier buffer.
  *  4. What is claimed of a root job is finished before its claimer's P stops; the
  *     rest is on the list of shards. A running goroutine that was asked to stop is
@@ -89,7 +90,7 @@ struct gcstate {
     struct g *driver;
     bool driver_parked;
     bool requested; /* by heap growth or gcstress */
-    uint64_t cycles_started, cycles_swept, forced_target;
+    uint64_t cycles_started, cycles_swept, forced_target, young_target;
     bool on;               /* driver and workers exist */
     struct sudog *waiters; /* acquiretime: the cycle they wait for */
 
@@ -100,17 +101,18 @@ struct gcstate {
     /* This mark. */
     _Atomic uint32_t root_next;
     _Atomic uint32_t nroots; /* also read by Ms without a P */
-    uint32_t root_stacks, root_timers;
+    uint32_t root_timers, root_cards, root_stacks;
     size_t nstacks;
     _Atomic int32_t nworking; /* drains under way */
     _Atomic int32_t workers_running;
-    _Atomic int64_t bg_credit; /* scan work done and not yet claimed */
-    double assist_ratio;       /* bytes to scan for each byte allocated */
-    _Atomic bool driver_waits; /* for the mark to run dry */
-    uint32_t scan_epoch;       /* of this mark, never 0 */
-    uint64_t expected_scan;
+    _Atomic int64_t bg_credit;     /* scan work done and not yet claimed */
+    _Atomic uint32_t assist_ratio; /* see pacer.c */
+    _Atomic bool driver_waits;     /* for the mark to run dry */
+    uint32_t scan_epoch;           /* of this mark, never 0 */
+    uint64_t plain_bytes;          /* of plain root ranges */
+    uint64_t root_bytes;           /* of those and stacks, as last scanned */
     int64_t mark_began;
-    uint64_t heap_at_start, alloc_at_mark_end;
+    uint64_t heap_at_start;
     int64_t mark_took;
 
     struct mutex buflock; /* RANK_WORKBUFS */
@@ -124,8 +126,9 @@ struct gcstate {
     unsigned long long segment_adds, segment_subs;
 
     /* Statistics. */
+    _Atomic uint64_t limited; /* how often the collector had its share of CPU */
     _Atomic uint64_t cycles, cycles_forced, mark_ns, mark_cpu_ns, assist_ns,
-        scanned_bytes, stack_scan_bytes, stacks_scanned, restarts;
+        scanned_bytes, stack_scan_bytes, stacks_scanned, restarts, young;
     struct hist pause, stopping, pause_start, pause_term, assist_hist,
         suspend_hist;
     _Atomic uint32_t stop_kind; /* what the stop under way is for */
@@ -163,6 +166,11 @@ void gc_shade(struct gcwork *w, uintptr_t p);
 void scan_conservative(uintptr_t lo, uintptr_t hi, struct gcwork *w,
                        bool past_end);
 
+/* The pointers in a part of an object, by its layout, not LAYOUT_TRACED or
+ * LAYOUT_NOSCAN; or all those of one that is. */
+void scan_part(struct mspan *s, uintptr_t lo, uintptr_t hi, struct gcwork *w);
+void scan_whole(uintptr_t base, struct gcwork *w);
+
 struct drain_limits {
     int64_t deadline;   /* nanotime; 0: none */
     uint64_t work;      /* bytes to scan; 0: no limit */
@@ -170,9 +178,10 @@ struct drain_limits {
     bool idle;          /* stop when the P has other work */
     bool assist;        /* work done pays the caller's debt, not everybody's */
     bool world_stopped; /* nobody asks for the P: only the deadline counts */
+    uint64_t did;       /* out: bytes scanned */
 };
 /* Marks until dry or a limit. Runs root jobs too. True if it ran dry. */
-bool gc_drain(struct p *pp, const struct drain_limits *lim);
+bool gc_drain(struct p *pp, struct drain_limits *lim);
 
 /* --- barrier.c -------------------------------------------------------------- */
 
@@ -187,6 +196,12 @@ bool gc_roots_refresh_segments(void); /* world running; the same */
 void gc_scan_plain_roots(struct gcwork *w);
 void gc_prepare_roots(void); /* world stopped */
 void markroot(struct gcwork *w, uint32_t job);
+
+/* --- cards.c -------------------------------------------------------------------- */
+
+#define CARD_BLOCK ((size_t)1 << 20) /* of the heap, in a root job */
+uint32_t gc_card_jobs(void);         /* of this mark */
+void gc_scan_cards(struct gcwork *w, uint32_t job);
 
 /* --- stackroots.c -------------------------------------------------------------- */
 
@@ -222,9 +237,22 @@ void gc_on_start(void);
 struct g *gc_worker_hook(struct p *pp, bool idle);
 /* After n bytes became allocatable on this P; on a goroutine. */
 void gc_allocated(size_t n);
+/* As tarn_gc, young objects only, unless others ask for all. For tests. */
+void gc_collect_young(void);
 bool gc_request(void); /* a cycle, soon; true: the driver was readied */
 void gc_maybe_done(void);
 void gc_malloc_init(struct mcache *c); /* malloc.c; for each P's */
+
+/* --- pacer.c ------------------------------------------------------------------------- */
+
+void pacer_init(void);
+void pacer_start(void);  /* world stopped, a mark begins */
+void pacer_revise(void); /* during a mark, now and then */
+bool pacer_assists(void);
+void pacer_marked(void); /* world stopped, the mark is complete */
+void pacer_swept(void);
+bool pacer_full(
+    void); /* the next collection shall not be of young objects only */
 
 /* --- checkmark.c -------------------------------------------------------------------- */
 
@@ -242,6 +270,7 @@ enum gc_fault {
     GC_FAULT_BULK,      /* the barrier of bulk stores notes nothing */
     GC_FAULT_BARRIER,   /* the barrier is not switched on */
     GC_FAULT_PAST_END,  /* pointers one past the end, on stacks */
+    GC_FAULT_CARDS,     /* no card is looked at */
 };
 extern _Atomic uint32_t gc_fault;
 #define GC_FAULT(name)                                                         \

@@ -2,18 +2,26 @@
  *
  * The queue holds pointers that may lead to unmarked objects; whether they do is
  * found out when they are taken out. Testing at once would stall on the mark
- * byte of nearly every edge. Instead a taken pointer passes through a short FIFO
- * behind a prefetch of its mark byte and of the object itself; when it comes out
- * both are in cache.
+ * byte of nearly every edge. Instead a taken pointer waits in a first ring behind
+ * a prefetch of its mark byte; who comes out unmarked is marked, and, if it has
+ * pointers, waits in a second ring behind a prefetch of itself. Most edges lead to
+ * what is marked already, and much has no pointers: neither is ever touched. What
+ * other orders of marking measured: docs/design.md, bench/mark_engines.c.
  *
- * An entry with bit 0 set is a slice of a large object, to be scanned without
- * looking at its mark. */
+ * Tags of an entry: bit 0, a slice of a large object; bit 1, an object that is
+ * marked and not yet scanned. */
 #include "base/sysmem.h"
 #include "gc/gc.h"
 
-#define FIFO 16u /* power of two */
+#define RING 16u /* power of two */
 #define OBLET ((size_t)128 << 10)
+/* A drain looks whether to stop after so many entries or bytes scanned. */
+#define CHECK_ENTRIES 256u
+#define CHECK_BYTES ((uint64_t)64 << 10)
 #define SLICE_TAG ((uintptr_t)1)
+#define SCAN_TAG ((uintptr_t)2)
+/* Any word that points into an object does so without its low bits too. */
+#define TAGS (SLICE_TAG | SCAN_TAG)
 
 /* --- buffers ------------------------------------------------------------- */
 
@@ -150,6 +158,15 @@ bool gcw_empty(struct gcwork *w)
     return w->w1 == NULL || (w->w1->n == 0 && w->w2->n == 0);
 }
 
+static uint64_t count_scanned(struct gcwork *w)
+{
+    uint64_t n = w->scanned;
+    if (n != 0)
+        atomic_fetch_add_explicit(&gc.scanned_bytes, n, memory_order_relaxed);
+    w->scanned = 0;
+    return n;
+}
+
 bool gcw_dispose(struct gcwork *w)
 {
     bool any = false;
@@ -165,11 +182,7 @@ bool gcw_dispose(struct gcwork *w)
             }
         }
     }
-    if (w->scanned != 0) {
-        atomic_fetch_add_explicit(&gc.scanned_bytes, w->scanned,
-                                  memory_order_relaxed);
-        w->scanned = 0;
-    }
+    count_scanned(w);
     return any;
 }
 
@@ -199,21 +212,25 @@ bool gc_work_available(void)
 
 /* --- shading ----------------------------------------------------------------- */
 
-ALWAYS_INLINE bool marked(uint8_t b, uint32_t color)
-{
-    return (b & META_COLOR) == color;
-}
-
 void gc_shade(struct gcwork *w, uintptr_t p)
 {
     if (!heap_markable(p))
         return;
     if ((p & (GRANULE - 1)) == 0) {
         uint8_t b = meta_load(heap_meta(p));
-        if (marked(b, atomic_load_explicit(&heap.color, memory_order_relaxed)))
+        if ((b & META_COLOR) != 0 && !heap_white(b))
             return;
     }
-    put(w, p & ~SLICE_TAG);
+    put(w, p & ~TAGS);
+}
+
+/* Can a pointer one past the end of an object point past its place? Not where each
+ * is smaller than that. The rule costs something: whoever holds an object would
+ * keep its neighbour, too. */
+static bool ends_with_place(const struct mspan *s)
+{
+    return s->large || s->type == NULL || heap.slots[s->slot].array ||
+           s->type->size == s->elemsize;
 }
 
 NO_SANITIZE void scan_conservative(uintptr_t lo, uintptr_t hi, struct gcwork *w,
@@ -228,13 +245,11 @@ NO_SANITIZE void scan_conservative(uintptr_t lo, uintptr_t hi, struct gcwork *w,
             continue;
         struct objinfo o;
         bool in = v - heap_lo < heap_size && heap_find(v, &o);
-        uint32_t color =
-            atomic_load_explicit(&heap.color, memory_order_relaxed);
-        if (in && !marked(o.meta, color))
+        if (in && heap_white(o.meta))
             put(w, o.base);
         if (past_end && (v & (GRANULE - 1)) == 0 && v > heap_lo &&
             (!in || o.base == v) && heap_find(v - 1, &o) &&
-            !marked(o.meta, color))
+            heap_white(o.meta) && ends_with_place(o.span))
             put(w, o.base);
     }
     w->scanned += hi - lo;
@@ -247,7 +262,7 @@ void tarn_trace(tarn_tracer *tracer, const void *pointer)
     if (tracer->w == NULL)
         tracer->fn((uintptr_t)pointer, tracer->base, tracer->arg);
     else if (heap_markable((uintptr_t)pointer))
-        put(tracer->w, (uintptr_t)pointer & ~SLICE_TAG);
+        put(tracer->w, (uintptr_t)pointer & ~TAGS);
 }
 
 /* A word of an object that the program may be writing to: without the barrier
@@ -265,9 +280,8 @@ ALWAYS_INLINE uintptr_t load_word(uintptr_t slot)
 ALWAYS_INLINE void visit(struct gcwork *w, uintptr_t slot)
 {
     uintptr_t v = load_word(slot);
-    /* An odd pointer is as good without its last bit, which is ours. */
     if (heap_markable(v))
-        put(w, v & ~SLICE_TAG);
+        put(w, v & ~TAGS);
 }
 
 /* [lo, hi) of a large object, by its layout. */
@@ -288,6 +302,22 @@ static void scan_large(struct mspan *s, uintptr_t lo, uintptr_t hi,
             visit(w, p);
         if (++i == words)
             i = 0;
+    }
+}
+
+void scan_part(struct mspan *s, uintptr_t lo, uintptr_t hi, struct gcwork *w)
+{
+    if (s->large) {
+        scan_large(s, lo, hi, w);
+        return;
+    }
+    w->scanned += hi - lo;
+    for (const uint8_t *m = heap_meta(lo); lo < hi; lo += GRANULE, m++) {
+        uint8_t b = meta_load(m);
+        if (b & META_PTR0)
+            visit(w, lo);
+        if (b & META_PTR1)
+            visit(w, lo + 8);
     }
 }
 
@@ -315,6 +345,11 @@ static NOINLINE void scan_by_span(uintptr_t base, struct gcwork *w)
     scan_large(s, base, end - base > OBLET ? base + OBLET : end, w);
 }
 
+void scan_whole(uintptr_t base, struct gcwork *w)
+{
+    scan_by_span(base, w);
+}
+
 static NOINLINE void scan_slice(uintptr_t p, struct gcwork *w)
 {
     struct mspan *s = heap_span_of(p);
@@ -322,58 +357,79 @@ static NOINLINE void scan_slice(uintptr_t p, struct gcwork *w)
     scan_large(s, p, end - p > OBLET ? p + OBLET : end, w);
 }
 
-ALWAYS_INLINE void mark_and_scan(uintptr_t p, uint32_t color, struct gcwork *w)
+/* An entry that is not the address of an allocated object, as far as its mark
+ * byte says: the object to be scanned, or 0. */
+static NOINLINE uintptr_t mark_odd(uintptr_t p, struct gcwork *w);
+
+/* What an entry leads to is marked; if it was not and has pointers, returned. */
+ALWAYS_INLINE uintptr_t mark_entry(uintptr_t p, struct gcwork *w)
 {
     uint8_t *m = heap_meta(p);
     uint8_t b = meta_load(m);
-    if (unlikely((p & (GRANULE - 1)) != 0 || (b & META_COLOR) == 0)) {
-        if (p & SLICE_TAG) {
-            scan_slice(p & ~SLICE_TAG, w);
-            return;
-        }
-        struct objinfo o;
-        if (!heap_find(p, &o))
-            return;
-        p = o.base;
-        m = heap_meta(p);
-        b = meta_load(m);
-    }
-    if (marked(b, color) || (b & META_COLOR) == 0)
-        return;
+    if (unlikely((p & (GRANULE - 1)) != 0 || (b & META_COLOR) == 0))
+        return mark_odd(p, w);
+    if (!heap_white(b))
+        return 0;
     /* Two markers may both get here and both scan: harmless, and rarer than a
      * locked instruction for each object is dear. */
-    meta_store(m, (uint8_t)((b & ~META_COLOR) | color));
-    switch (b & META_KIND) {
-    case META_KIND_BYTES: {
-        uintptr_t q = p;
-        for (;;) {
-            if (b & META_PTR0)
-                visit(w, q);
-            if (b & META_PTR1)
-                visit(w, q + 8);
-            q += GRANULE;
-            if (b & META_END)
-                break;
-            b = meta_load(++m);
-        }
-        w->scanned += q - p;
-        break;
+    meta_store(m, heap_marked(b));
+    return (b & META_KIND) == META_KIND_NOSCAN ? 0 : p;
+}
+
+static NOINLINE uintptr_t mark_odd(uintptr_t p, struct gcwork *w)
+{
+    if (p & SLICE_TAG) {
+        scan_slice(p & ~TAGS, w);
+        return 0;
     }
-    case META_KIND_NOSCAN:
-        break;
-    default:
+    if (p & SCAN_TAG)
+        return p & ~TAGS;
+    struct objinfo o;
+    return heap_find(p, &o) ? mark_entry(o.base, w) : 0;
+}
+
+ALWAYS_INLINE void scan_object(uintptr_t p, struct gcwork *w)
+{
+    const uint8_t *m = heap_meta(p);
+    uint8_t b = meta_load(m);
+    if (unlikely((b & META_KIND) != META_KIND_BYTES)) {
         scan_by_span(p, w);
+        return;
     }
+    uintptr_t q = p;
+    for (;;) {
+        if (b & META_PTR0)
+            visit(w, q);
+        if (b & META_PTR1)
+            visit(w, q + 8);
+        q += GRANULE;
+        if (b & META_END)
+            break;
+        b = meta_load(++m);
+    }
+    w->scanned += q - p;
 }
 
 /* --- draining -------------------------------------------------------------------- */
 
-static bool must_stop(struct g *gp, const struct drain_limits *lim,
-                      struct p *pp, uint64_t did)
+/* What was scanned counts for the pacer at once, not when a worker ends: that may
+ * be after the whole mark. */
+static void did_scan(struct gcwork *w, struct drain_limits *lim)
+{
+    uint64_t n = count_scanned(w);
+    lim->did += n;
+    if (!lim->assist && n != 0)
+        atomic_fetch_add_explicit(&gc.bg_credit, (int64_t)n,
+                                  memory_order_relaxed);
+}
+
+static bool must_stop(struct g *gp, struct drain_limits *lim, struct p *pp,
+                      struct gcwork *w)
 {
     if (lim->world_stopped)
         return nanotime() >= lim->deadline;
-    if (lim->work != 0 && did >= lim->work)
+    did_scan(w, lim);
+    if (lim->work != 0 && lim->did >= lim->work)
         return true;
     /* Also who may not be preempted (an assist) must not be late for a stop. */
     if (atomic_load_explicit(&sched.gcwaiting, memory_order_relaxed) ||
@@ -393,15 +449,37 @@ static bool must_stop(struct g *gp, const struct drain_limits *lim,
     return lim->deadline != 0 && nanotime() >= lim->deadline;
 }
 
-bool gc_drain(struct p *pp, const struct drain_limits *lim)
+struct ring {
+    uintptr_t at[RING]; /* 0: none */
+    uint32_t next;
+};
+
+/* In goes p, out comes the oldest, or 0. */
+ALWAYS_INLINE uintptr_t ring_swap(struct ring *r, uintptr_t p)
+{
+    uintptr_t *at = &r->at[r->next++ % RING], oldest = *at;
+    *at = p;
+    return oldest;
+}
+
+/* The oldest that there is. */
+ALWAYS_INLINE uintptr_t ring_take(struct ring *r)
+{
+    for (uint32_t i = 0; i < RING; i++) {
+        uintptr_t p = ring_swap(r, 0);
+        if (p != 0)
+            return p;
+    }
+    return 0;
+}
+
+bool gc_drain(struct p *pp, struct drain_limits *lim)
 {
     struct gcwork *w = &gcp_of(pp)->gcw;
     struct g *gp = getg();
-    uint32_t color = atomic_load_explicit(&heap.color, memory_order_relaxed);
-    uintptr_t fifo[FIFO];
-    uint32_t head = 0, n = 0;
+    struct ring to_mark = {{0}, 0}, to_scan = {{0}, 0};
     bool dry = false;
-    uint64_t scanned0 = w->scanned;
+    count_scanned(w);
     atomic_fetch_add(&gc.nworking, 1);
 
     /* Stacks first: their goroutines stop being grey. Before all others deep
@@ -423,35 +501,15 @@ bool gc_drain(struct p *pp, const struct drain_limits *lim)
                                        memory_order_relaxed) ||
                       atomic_load_explicit(&pp->runSafePointFn,
                                            memory_order_relaxed)
-                : must_stop(gp, lim, pp, w->scanned - scanned0))
+                : must_stop(gp, lim, pp, w))
             goto out;
     }
-    for (uint32_t i = 1;; i++) {
-        uintptr_t p;
-        if (n < FIFO && (p = get(w)) != 0) {
-            __builtin_prefetch(heap_meta(p), 1);
-            __builtin_prefetch((const void *)p);
-            fifo[(head + n) & (FIFO - 1)] = p;
-            if (++n < FIFO)
-                continue;
-        }
-        if (n == 0) {
-            if (gcp_of(pp)->wbn != 0) {
-                wb_flush(pp);
-                if (!gcw_empty(w))
-                    continue;
-            }
-            dry = true;
-            break;
-        }
-        p = fifo[head];
-        head = (head + 1) & (FIFO - 1);
-        n--;
-        mark_and_scan(p, color, w);
-        if (unlikely((i & 255) == 0)) {
+    for (uint32_t n = CHECK_ENTRIES;; n--) {
+        if (unlikely(n == 0 || w->scanned >= CHECK_BYTES)) {
+            n = CHECK_ENTRIES;
             if (unlikely(gc_shards_left()) && !lim->assist)
                 gc_scan_shard(w);
-            if (must_stop(gp, lim, pp, w->scanned - scanned0))
+            if (must_stop(gp, lim, pp, w))
                 break;
             if (nprocs > 1) {
                 if (atomic_load_explicit(&gc.nfull, memory_order_relaxed) == 0)
@@ -460,18 +518,38 @@ bool gc_drain(struct p *pp, const struct drain_limits *lim)
                     wakep();
             }
         }
+        uintptr_t p = get(w), object;
+        if (likely(p != 0)) {
+            __builtin_prefetch(heap_meta(p), 1);
+            p = ring_swap(&to_mark, p);
+        } else if ((p = ring_take(&to_mark)) == 0) {
+            object = ring_take(&to_scan);
+            if (object != 0) {
+                scan_object(object, w);
+                continue;
+            }
+            if (gcp_of(pp)->wbn != 0) {
+                wb_flush(pp);
+                if (!gcw_empty(w))
+                    continue;
+            }
+            dry = true;
+            break;
+        }
+        if (p == 0 || (object = mark_entry(p, w)) == 0)
+            continue;
+        __builtin_prefetch((const void *)object);
+        object = ring_swap(&to_scan, object);
+        if (object != 0)
+            scan_object(object, w);
     }
-    while (n > 0) {
-        put(w, fifo[head]);
-        head = (head + 1) & (FIFO - 1);
-        n--;
-    }
+    for (uintptr_t p; (p = ring_take(&to_mark)) != 0;)
+        put(w, p);
+    for (uintptr_t p; (p = ring_take(&to_scan)) != 0;)
+        put(w, p | SCAN_TAG);
 out:
-    if (!lim->assist)
-        atomic_fetch_add_explicit(&gc.bg_credit,
-                                  (int64_t)(w->scanned - scanned0),
-                                  memory_order_relaxed);
-    /* Others shall find what is left; and the counts shall be up to date. */
+    did_scan(w, lim);
+    /* Others shall find what is left. */
     gcw_dispose(w);
     atomic_fetch_sub(&gc.nworking, 1);
     return dry;

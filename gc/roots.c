@@ -160,6 +160,7 @@ void gc_scan_plain_roots(struct gcwork *w)
     if (GC_FAULT(RESCAN) && atomic_load(&sched.gcwaiting))
         return;
     struct visit v = {scan_segment, w};
+    uint64_t before = w->scanned;
     /* The loader's lock comes before rootlock: a thread whose callback
      * dl_iterate_phdr is in may add ranges. */
     dl_iterate_phdr(visit_segments, &v);
@@ -170,6 +171,7 @@ void gc_scan_plain_roots(struct gcwork *w)
         if (gc.barriered[i].late)
             scan_conservative(gc.barriered[i].lo, gc.barriered[i].hi, w, false);
     unlock(&gc.rootlock);
+    gc.plain_bytes = w->scanned - before;
 }
 
 /* The barrier for a whole range: its job may have been done already when it is
@@ -241,12 +243,13 @@ tarn_status tarn_roots_remove(const void *lo, const void *hi)
 
 /* Root jobs, in order: barriered ranges (all of them under one lock: one job,
  * which keeps a removal out), one for each P's timers, one for each block of
- * goroutines. */
+ * cards, one for each block of goroutines. */
 void gc_prepare_roots(void)
 {
     gc.nstacks = atomic_load(&allglen);
     gc.root_timers = 1;
-    gc.root_stacks = gc.root_timers + nprocs;
+    gc.root_cards = gc.root_timers + nprocs;
+    gc.root_stacks = gc.root_cards + gc_card_jobs();
     atomic_store_explicit(
         &gc.nroots,
         gc.root_stacks +
@@ -269,9 +272,11 @@ void markroot(struct gcwork *w, uint32_t job)
             gc.barriered[i].late = false;
         }
         unlock(&gc.rootlock);
-    } else if (job < gc.root_stacks) {
+    } else if (job < gc.root_cards) {
         if (!GC_FAULT(TIMERS))
             timers_each(allp[job - gc.root_timers], shade_timer, w);
+    } else if (job < gc.root_stacks) {
+        gc_scan_cards(w, job - gc.root_cards);
     } else {
         size_t lo = (size_t)(job - gc.root_stacks) * STACK_BLOCK;
         size_t hi = lo + STACK_BLOCK;

@@ -126,13 +126,12 @@ static void look(uintptr_t v, uintptr_t slot, void *ve)
 static void look_at_span(struct mspan *s, void *ve)
 {
     struct escape *e = ve;
-    uint8_t live = (uint8_t)atomic_load(&heap.color);
     if (s->layout == LAYOUT_NOSCAN)
         return;
     for (uint32_t i = 0; i < s->nelems; i++) {
         struct objinfo o = {s->base + i * s->elemsize, s->elemsize, s, 0};
         o.meta = meta_load(heap_meta(o.base));
-        if ((o.meta & META_COLOR) != live)
+        if ((o.meta & META_COLOR) == 0 || heap_white(o.meta))
             continue;
         e->holder = &o;
         object_each_pointer(&o, look, e);

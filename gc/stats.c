@@ -40,7 +40,7 @@ void gc_trace(bool forced)
 {
     tarn_eprintf(
         "gc %llu @%.3fs: %.3f+%.3f+%.3f ms clock, %llu->%llu MB, %llu MB goal, "
-        "%u P%s\n",
+        "%u P%s%s\n",
         (unsigned long long)gc.cycles_started,
         (double)(gc.mark_began - started_at) / 1e9,
         (double)gc.last_stop_ns[0] / 1e6, (double)gc.mark_took / 1e6,
@@ -48,7 +48,7 @@ void gc_trace(bool forced)
         (unsigned long long)(gc.heap_at_start >> 20),
         (unsigned long long)(atomic_load(&gc.live) >> 20),
         (unsigned long long)(atomic_load(&gc.goal) >> 20), nprocs,
-        forced ? " (forced)" : "");
+        heap.full ? "" : " (young)", forced ? " (forced)" : "");
 }
 
 static void summary(const struct hist *h, struct tarn_histogram_stats *s)
@@ -76,6 +76,8 @@ tarn_status tarn_gc_stats(struct tarn_gc_stats *out)
     }
     struct tarn_gc_stats s = {.struct_size = out->struct_size};
     s.cycles = atomic_load(&gc.cycles);
+    s.cycles_young = atomic_load(&gc.young);
+    s.limited = atomic_load(&gc.limited);
     s.cycles_forced = atomic_load(&gc.cycles_forced);
     s.heap_live_bytes = atomic_load(&gc.live);
     s.heap_bytes = atomic_load(&heap.live);

@@ -99,11 +99,21 @@ static struct tarn_cache_head *head_of(struct mcache *c)
     return (struct tarn_cache_head *)(void *)c->entries;
 }
 
-void heap_flip_color(void)
+void heap_flip_color(bool full)
 {
     ASSERT(heap_sweep_done());
-    uint32_t color =
-        META_COLOR ^ atomic_load_explicit(&heap.color, memory_order_relaxed);
+    uint32_t before = atomic_load_explicit(&heap.color, memory_order_relaxed);
+    uint32_t color = META_COLOR ^ before;
+    heap.full = full;
+    /* full: before and old have before's bit. young: color and old have
+     * color's. */
+    heap.white_xor = (uint8_t)(full ? 0 : color);
+    heap.white_bit = (uint8_t)(full ? before : color);
+    heap.mark_clear = full ? META_COLOR : 0;
+    heap.mark_set = full ? (uint8_t)color : META_COLOR;
+    heap.epoch_before = tarn_cards.epoch;
+    tarn_cards.epoch =
+        (uint8_t)(tarn_cards.epoch == 255 ? 1 : tarn_cards.epoch + 1);
     atomic_store_explicit(&heap.color, color, memory_order_release);
     for (struct mcache *c = mcache_first(); c != NULL; c = c->next)
         head_of(c)->color = (uint8_t)color;

@@ -19,8 +19,9 @@
  *   |CHECK |  KIND   |PTR1 |PTR0 | END |   COLOR   |
  *   +------+---------+-----+-----+-----+-----------+
  *
- *   COLOR  in the first granule of an object: 1 or 2 = allocated, and which of
- *          the two colours; 0 = free, or not a first granule.
+ *   COLOR  in the first granule of an object: 1 or 2 = allocated, young, and
+ *          which of the two colours; 3 = allocated, old; 0 = free, or not a
+ *          first granule.
  *   END    the last granule of an object's place in the span
  *   PTRi   word i of the granule may hold a pointer (KIND BYTES)
  *   KIND   in a first granule: how to scan. BYTES = by PTR bits up to END;
@@ -31,11 +32,22 @@
  * places, free or not. So allocation writes one byte, marking one, and sweeping
  * is an AND over the map.
  *
- * Colours. heap.color is the colour of what is alive: allocation always writes
- * it. A collection begins by flipping it with the world stopped, which turns
- * every object white at once; marking an object recolours it. When marking is
- * complete, sweepgen is advanced and objects still of the other colour are
- * garbage: sweeping a span clears their COLOR bits.
+ * Colours. Allocation writes heap.color, 1 or 2. A collection begins by changing
+ * it to the other, with the world stopped. That turns objects white at once: for a
+ * young collection those of the colour before, that is, those that were allocated
+ * since the last one began; for a full one the old ones, too. Marking takes the
+ * white away: a young collection makes the object old, a full one gives it the new
+ * colour. When marking is complete, sweepgen is advanced and what is white is
+ * garbage: sweeping a span clears its COLOR bits; after a full collection it makes
+ * the survivors old.
+ *
+ * Cards. A young collection must know where old objects point to young ones. Each
+ * store of a pointer into managed memory first writes the epoch, a number that
+ * changes at the start of each collection, into the card of the place: a byte for
+ * each 512 bytes of addresses, modulo 4 GiB. A young collection looks at the old
+ * objects in cards of the epoch before, and of its own, which may have been
+ * written over that. Nobody clears a card: one that is 254 epochs old is looked
+ * at for nothing.
  *
  * Invariants
  *  1. Span structs and the page map are type-stable and always readable: lookup
@@ -66,6 +78,7 @@
 #include "base/base.h"
 #include "base/lock.h"
 #include "heap/sizeclasses.h"
+#include "tarn/barrier.h"
 #include "tarn/heap.h"
 
 #define PAGE_SHIFT 13
@@ -219,6 +232,11 @@ struct heap {
                                  what is allocated behind it during a mark is
                                  black. Set by heap_flip_color. */
     _Atomic uint32_t color; /* 1 or 2 */
+    /* Of an allocated object with meta byte b: white if (b ^ white_xor) &
+     * white_bit; marking makes b (b & ~mark_clear) | mark_set. */
+    uint8_t white_xor, white_bit, mark_clear, mark_set;
+    bool full;            /* this collection, or the last one */
+    uint8_t epoch_before; /* cards that this collection looks at */
     _Atomic uint32_t sweepgen;
     struct slot_info *slots; /* MAX_SLOTS reserved */
     _Atomic uint32_t nslots;
@@ -324,6 +342,27 @@ ALWAYS_INLINE bool heap_find_inline(uintptr_t p, struct objinfo *o,
     return true;
 }
 
+/* --- cards ---------------------------------------------------------------- */
+
+#define CARD_SHIFT 9
+#define CARD ((size_t)1 << CARD_SHIFT)
+#define CARDS ((size_t)1 << (32 - CARD_SHIFT))
+
+ALWAYS_INLINE uint8_t *heap_card(uintptr_t p)
+{
+    return &tarn_cards.table[(uint32_t)p >> CARD_SHIFT];
+}
+/* Before pointers are written to [p, p + n), n > 0; no collection may begin
+ * between. */
+ALWAYS_INLINE void heap_dirty(const void *p, size_t n)
+{
+    uintptr_t at = (uintptr_t)p >> CARD_SHIFT;
+    uintptr_t last = ((uintptr_t)p + n - 1) >> CARD_SHIFT;
+    for (; at <= last; at++)
+        __atomic_store_n(heap_card(at << CARD_SHIFT), tarn_cards.epoch,
+                         __ATOMIC_RELAXED);
+}
+
 /* --- allocation: by the holder of the cache, not preemptible -------------- */
 
 bool mcache_init(struct mcache *c);
@@ -364,8 +403,16 @@ uint32_t type_array_slot(struct tarn_type *type, uint32_t class_);
 
 /* --- for the collector ---------------------------------------------------- */
 
-/* World stopped, mcaches need not be flushed: all objects become white. */
-void heap_flip_color(void);
+/* World stopped, mcaches need not be flushed: young objects become white, or all. */
+void heap_flip_color(bool full);
+ALWAYS_INLINE bool heap_white(uint8_t meta) /* of an allocated object */
+{
+    return ((meta ^ heap.white_xor) & heap.white_bit) != 0;
+}
+ALWAYS_INLINE uint8_t heap_marked(uint8_t meta)
+{
+    return (uint8_t)((meta & ~heap.mark_clear) | heap.mark_set);
+}
 /* World stopped, mark complete, all mcaches flushed: garbage may be swept. The
  * sweep before must be done. */
 void heap_sweep_start(void);
@@ -378,6 +425,8 @@ bool heap_sweep_done(void);
  * are left resident; returns the bytes given back. Any thread; takes the page
  * allocator's lock for short times only. */
 size_t heap_release_free(size_t keep_bytes);
+/* Bytes that describe the arena, as far as it was ever used. */
+size_t heap_metadata_bytes(void);
 /* Called for each in-use span; world stopped, or by nobody who sweeps. */
 void heap_each_span(void (*fn)(struct mspan *s, void *arg), void *arg);
 

@@ -11,6 +11,7 @@ struct heap heap = {
     .color = 1,
     .sweepers = SWEEP_DRAINED,
 };
+struct tarn_cards tarn_cards = {.epoch = 1};
 
 /* Everything for an arena of n bytes, or nothing. */
 static bool reserve(size_t n)
@@ -54,6 +55,11 @@ bool heap_init(size_t max_bytes)
     ASSERT(heap.lo == 0);
     if (!slots_init())
         return false;
+    if (tarn_cards.table == NULL &&
+        (tarn_cards.table = vm_map(CARDS)) == NULL) {
+        set_error("heap: no memory for the cards");
+        return false;
+    }
     if ((TARN_TSAN || TARN_ASAN) && max_bytes > RESERVE_MAX_SANITIZED)
         max_bytes = RESERVE_MAX_SANITIZED;
     size_t n = ALIGN_DOWN(max_bytes, ARENA_ALIGN);

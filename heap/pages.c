@@ -304,6 +304,11 @@ static void run_free(struct mspan *s)
 
 /* --- growth --------------------------------------------------------------- */
 
+static size_t metadata_for(size_t n)
+{
+    return n / GRANULE + n / PAGE_SIZE * (sizeof(void *) + 1);
+}
+
 /* Commits arena [grown, grown + n) and the metadata for it. On failure some of
  * it may be committed; the next attempt commits it again. */
 static bool commit(size_t n)
@@ -313,9 +318,14 @@ static bool commit(size_t n)
         return false;
     /* The page map and the states are committed already, but touched only
      * from now on. */
-    size_t meta = n / GRANULE + n / PAGE_SIZE * (sizeof(void *) + 1);
-    atomic_fetch_add_explicit(&heap.mapped, n + meta, memory_order_relaxed);
+    atomic_fetch_add_explicit(&heap.mapped, n + metadata_for(n),
+                              memory_order_relaxed);
     return true;
+}
+
+size_t heap_metadata_bytes(void)
+{
+    return metadata_for(pages_end() - heap.lo);
 }
 
 /* Makes sure that there is a free run of n pages. */

@@ -237,7 +237,7 @@ bool span_take_run(struct mspan *s, uint32_t *from, uint32_t *to)
 
 /* --- sweeping ------------------------------------------------------------- */
 
-/* Counts of objects of the two colours. */
+/* Counts of objects. */
 struct tally {
     uint32_t live, dead;
 };
@@ -251,32 +251,53 @@ static inline uint32_t sum_lanes(__m128i v)
 
 /* Bytes behind the last place have no colour, so whole vectors will do. Spans
  * with a stride for this are so short that no lane counts beyond 255. */
-static struct tally sweep_words(uint8_t *m, size_t n, uint8_t live)
+ALWAYS_INLINE struct tally sweep_words(uint8_t *m, size_t n, bool full)
 {
-    const __m128i l = _mm_set1_epi8((char)live);
-    const __m128i d = _mm_set1_epi8((char)(META_COLOR ^ live));
-    __m128i nl = _mm_setzero_si128(), nd = nl;
+    uint8_t color =
+        (uint8_t)atomic_load_explicit(&heap.color, memory_order_relaxed);
+    const __m128i all = _mm_set1_epi8(META_COLOR), none = _mm_setzero_si128();
+    /* Survivors of a full collection have the one, the dead of a young one the
+     * other. */
+    const __m128i key =
+        _mm_set1_epi8((char)(full ? color : META_COLOR ^ color));
+    __m128i nl = none, nd = none;
     DASSERT(n <= 255 * sizeof(__m128i));
     for (__m128i *v = (__m128i *)m, *end = v + (n + 15) / 16; v < end; v++) {
-        __m128i w = _mm_load_si128(v);
-        nl = _mm_sub_epi8(nl, _mm_cmpeq_epi8(_mm_and_si128(w, l), l));
-        nd = _mm_sub_epi8(nd, _mm_cmpeq_epi8(_mm_and_si128(w, d), d));
-        _mm_store_si128(v, _mm_andnot_si128(d, w));
+        __m128i w = _mm_load_si128(v), c = _mm_and_si128(w, all);
+        __m128i is = _mm_cmpeq_epi8(c, key), is_none = _mm_cmpeq_epi8(c, none);
+        __m128i live, dead;
+        if (full) {
+            live = is;
+            dead = _mm_andnot_si128(_mm_or_si128(is, is_none),
+                                    _mm_cmpeq_epi8(c, c));
+            w = _mm_or_si128(w, _mm_and_si128(live, all));
+        } else {
+            dead = is;
+            live = _mm_andnot_si128(_mm_or_si128(is, is_none),
+                                    _mm_cmpeq_epi8(c, c));
+        }
+        nl = _mm_sub_epi8(nl, live);
+        nd = _mm_sub_epi8(nd, dead);
+        _mm_store_si128(v, _mm_andnot_si128(_mm_and_si128(dead, all), w));
     }
     return (struct tally){sum_lanes(nl), sum_lanes(nd)};
 }
 
 static struct tally sweep_places(uint8_t *m, uint32_t n, size_t stride,
-                                 uint8_t live)
+                                 bool full)
 {
     struct tally t = {0, 0};
     for (uint32_t i = 0; i < n; i++, m += stride) {
         uint8_t b = meta_load(m);
-        if (b & live) {
-            t.live++;
-        } else if (b & META_COLOR) {
+        if ((b & META_COLOR) == 0)
+            continue;
+        if (heap_white(b)) {
             t.dead++;
             meta_store(m, b & (uint8_t)~META_COLOR);
+        } else {
+            t.live++;
+            if (full)
+                meta_store(m, b | META_COLOR);
         }
     }
     return t;
@@ -284,12 +305,12 @@ static struct tally sweep_places(uint8_t *m, uint32_t n, size_t stride,
 
 /* Before the sweep, which forgets which places it has freed. Zeroing is the
  * business of allocation, as for whatever else lies in a free place. */
-static void clobber_dead(struct mspan *s, uint8_t live)
+static void clobber_dead(struct mspan *s)
 {
     for (uint32_t i = 0; i < s->nelems; i++) {
         uintptr_t p = s->base + i * s->elemsize;
         uint8_t b = meta_load(heap_meta(p));
-        if ((b & META_COLOR) == 0 || (b & live))
+        if ((b & META_COLOR) == 0 || !heap_white(b))
             continue;
         for (uint64_t *w = (uint64_t *)p, *end = w + s->elemsize / 8; w < end;
              w++)
@@ -305,15 +326,17 @@ void span_sweep(struct mspan *s)
            span_state(s) == SPAN_INUSE);
     if (s->hook != 0)
         heap_hooks.sweep_specials(s);
-    uint8_t live =
-        (uint8_t)atomic_load_explicit(&heap.color, memory_order_relaxed);
     uint8_t *m = heap_meta(s->base);
     size_t stride = s->elemsize / GRANULE;
     if (unlikely(options.clobberfree))
-        clobber_dead(s, live);
-    struct tally t = META_WIDE && stride <= WIDE_MAX_STRIDE
-                         ? sweep_words(m, s->nelems * stride, live)
-                         : sweep_places(m, s->nelems, stride, live);
+        clobber_dead(s);
+    struct tally t;
+    if (!META_WIDE || stride > WIDE_MAX_STRIDE)
+        t = sweep_places(m, s->nelems, stride, heap.full);
+    else if (heap.full)
+        t = sweep_words(m, s->nelems * stride, true);
+    else
+        t = sweep_words(m, s->nelems * stride, false);
     s->live = t.live;
     s->freeindex = 0;
     atomic_store_explicit(&s->sweepgen, gen, memory_order_relaxed);

@@ -34,7 +34,7 @@ static void verify_meta(const struct mspan *s, const struct slot_info *si)
         bool first =
             s->large ? g == 0 : g % stride == 0 && g / stride < s->nelems;
         uint8_t color = m[g] & META_COLOR;
-        if (color == META_COLOR || (!first && color != 0))
+        if (!first && color != 0)
             throw("heap: granule %zu of the span at %p has meta %#x", g,
                   (void *)s->base, m[g]);
     }

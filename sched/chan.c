@@ -50,8 +50,10 @@ static void clear_words(void *dst, size_t n)
 ALWAYS_INLINE void elem_barrier(const struct hchan *c, void *dst,
                                 const void *src)
 {
-    if (unlikely(__atomic_load_n(&tarn_barrier_on, __ATOMIC_RELAXED) != 0) &&
-        c->elemsize >= sizeof(void *))
+    if (c->elemsize < sizeof(void *))
+        return;
+    heap_dirty(dst, c->elemsize);
+    if (unlikely(__atomic_load_n(&tarn_barrier_on, __ATOMIC_RELAXED) != 0))
         sched_hooks.bulk_barrier(dst, src, c->elemsize);
 }
 

@@ -54,8 +54,7 @@ __attribute__((unused)) static bool marking(void)
 
 __attribute__((unused)) static bool is_white(const void *p)
 {
-    return (meta_load(heap_meta((uintptr_t)p)) & META_COLOR) !=
-           atomic_load(&heap.color);
+    return heap_white(meta_load(heap_meta((uintptr_t)p)));
 }
 
 /* My stack has been scanned in this mark: it is black. */

@@ -120,8 +120,9 @@ __attribute__((noinline)) static void prepare(struct door **root)
 static bool try_move(move_fn *move)
 {
     void **root = new_shared(2 * sizeof *root);
-    prepare((struct door **)&root[0]);
     collect();
+    /* Young, so that any collection looks at them. */
+    prepare((struct door **)&root[0]);
     wipe_stack();
     uint64_t target = atomic_load(&gc.cycles) + 1;
     atomic_store(&door_state, 1);

@@ -189,13 +189,7 @@ static void put(const struct kind *k, void *obj, uint32_t i, void *p)
 {
     uint64_t *w = (uint64_t *)obj + k->word(i);
     if (k->traced) {
-        /* What a traced slot holds is the embedder's encoding: shade both
-         * values by a store of the plain pointers, then write it. */
-        void **shadow = tarn_alloc_conservative(8);
-        CHECK(shadow != NULL);
-        *shadow = *w ? reveal(*w) : NULL;
-        tarn_store(shadow, p);
-        __atomic_store_n(w, p ? hide(p) : 0, __ATOMIC_RELAXED);
+        tarn_store_encoded(w, p ? hide(p) : 0, *w ? reveal(*w) : NULL, p);
     } else {
         tarn_store(w, p);
     }

@@ -163,6 +163,15 @@ __attribute__((noinline)) static bool steal(struct door *d, uint64_t id,
     return hit;
 }
 
+__attribute__((noinline)) static void make_door(struct door **root,
+                                                uint64_t id)
+{
+    struct door *d = tarn_alloc(t_door);
+    CHECK(d != NULL);
+    tarn_store(root, d);
+    tarn_store(&d->inside, new_node(id));
+}
+
 static void test_deletion(void)
 {
     if (t_door == NULL) {
@@ -176,12 +185,10 @@ static void test_deletion(void)
     /* One P alone cannot wait for a marker on itself. */
     int most = nprocs > 1 ? 100 : 3;
     while (hits < 5 && tries++ < most) {
-        struct door *d = tarn_alloc(t_door);
-        CHECK(d != NULL);
-        tarn_store(root, d);
         uint64_t id = (uint64_t)tries;
-        tarn_store(&d->inside, new_node(id));
         collect();
+        /* Young, so that any collection looks at them. */
+        make_door(root, id);
         wipe_stack();
         uint64_t target = atomic_load(&gc.cycles) + 1;
         atomic_store(&door_state, 1);
@@ -192,8 +199,7 @@ static void test_deletion(void)
         for (int i = 0; i < 2000 && !stack_black() && marking(); i++)
             tarn_yield();
         struct node *n = NULL;
-        hits += steal(d, id, &n);
-        d = NULL;
+        hits += steal(*root, id, &n);
         while (atomic_load(&gc.cycles) < target)
             tarn_yield();
         /* It lives on this stack only; the sweep would have taken it. */

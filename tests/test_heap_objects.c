@@ -237,12 +237,20 @@ static bool allocate(void)
 
 /* --- collections --------------------------------------------------------- */
 
+static bool only_full;
+
 static void mark_start(void)
 {
     CHECK(heap_sweep_done());
-    heap_flip_color();
-    for (uint32_t i = 0; i < nobj; i++)
-        obj[i].marked = false;
+    heap_flip_color(only_full || below(2) == 0);
+    /* Old objects are no business of a young collection. */
+    for (uint32_t i = 0; i < nobj; i++) {
+        uint8_t b = *heap_meta(obj[i].base);
+        CHECK(heap.full || (b & META_COLOR) == META_COLOR ||
+              (b & META_COLOR) == (META_COLOR ^ atomic_load(&heap.color)));
+        obj[i].marked = !heap_white(b);
+        CHECK(!heap.full || !obj[i].marked);
+    }
     phase = MARKING;
 }
 
@@ -251,8 +259,9 @@ static void mark(struct object *o)
     uint8_t *m = heap_meta(o->base);
     if (o->marked)
         return;
-    CHECK_EQ(*m & META_COLOR, META_COLOR ^ atomic_load(&heap.color));
-    meta_store(m, *m ^ META_COLOR);
+    CHECK(heap_white(*m));
+    meta_store(m, heap_marked(*m));
+    CHECK(!heap_white(*m));
     o->marked = true;
 }
 
@@ -328,9 +337,9 @@ static void check_everything(void)
         check_contents(&obj[i]);
         check_meta(&obj[i]);
         check_lookup(&obj[i], obj[i].base + below((uint32_t)obj[i].size));
-        CHECK_EQ(*heap_meta(obj[i].base) & META_COLOR,
-                 obj[i].marked ? atomic_load(&heap.color)
-                               : META_COLOR ^ atomic_load(&heap.color));
+        CHECK(*heap_meta(obj[i].base) & META_COLOR);
+        if (phase == MARKING)
+            CHECK_EQ(heap_white(*heap_meta(obj[i].base)), !obj[i].marked);
     }
 }
 
@@ -338,8 +347,15 @@ static void collect(uint32_t survivors_percent)
 {
     if (phase == SWEEPING)
         sweep_end();
+    /* Nothing is to be left: old garbage neither. */
+    only_full = survivors_percent == 0;
+    if (phase == MARKING && only_full && !heap.full) {
+        mark_end(100);
+        sweep_end();
+    }
     if (phase == IDLE)
         mark_start();
+    only_full = false;
     mark_end(survivors_percent);
     sweep_end();
 }
@@ -515,6 +531,7 @@ static void test_hook(void)
     heap_hooks.sweep_specials = count_hook;
     hooked = heap_span_of(heap_alloc_large(50000, LAYOUT_NOSCAN, NULL));
     hooked->hook = 7;
+    only_full = true;
     mark_start();
     meta_store(heap_meta(hooked->base), *heap_meta(hooked->base) ^ META_COLOR);
     mark_end(0);
@@ -522,6 +539,7 @@ static void test_hook(void)
     CHECK_EQ(hook_calls, 1u);
     collect(0);
     CHECK_EQ(hook_calls, 2u);
+    only_full = false;
     heap_hooks.sweep_specials = NULL;
     CHECK_EQ(atomic_load(&heap.live), 0u);
 }
@@ -692,7 +710,7 @@ static void broken_color(void)
 {
     setup(16 * MiB);
     uintptr_t p = alloc_small(&cache[0], SLOT_NOSCAN(2));
-    *heap_meta(p) |= META_COLOR;
+    *heap_meta(p + 16) |= 1;
     heap_verify();
 }
 static void broken_static(void)

@@ -140,7 +140,10 @@ static size_t random_length(void)
 
 static void init_refused(void)
 {
-    /* The first reservation is the slot table's. */
+    /* The first is the slot table's, the second the cards'. */
+    fail_inject(FAIL_MMAP, 1, -1);
+    CHECK(!heap_init(GiB));
+    puts(tarn_last_error());
     fail_inject(FAIL_MMAP, 1, -1);
     CHECK(!heap_init(GiB));
     puts(tarn_last_error());
@@ -173,6 +176,7 @@ static void test_init_refused(void)
     for (int i = 0; i < 8; i++) {
         rng = harness_rand(&harness_seed);
         CHECK_EQ(harness_child(init_refused, NULL, out, sizeof out), 0);
+        CHECK_STR(out, "heap: no memory for the cards");
         CHECK_STR(out, "heap: no address space");
     }
     int st = harness_child(init_no_commit, NULL, out, sizeof out);

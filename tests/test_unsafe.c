@@ -308,6 +308,7 @@ static NI void stepped_store(void (*store)(void **, void *), struct noted *n)
     heap.mark_size = heap.hi - heap.lo;
     for (int i = 0; i < 3; i++)
         cell[i] = old_value;
+    *heap_card((uintptr_t)cell) = 0;
     g->wbn = 0;
     STEP_ON();
     store(cell, new_value);
@@ -319,17 +320,27 @@ static NI void stepped_store(void (*store)(void **, void *), struct noted *n)
     CHECK(!step.stepping);
 }
 
-/* Interrupted at each place: the barrier must see the old value and the new. */
+/* Another collection has begun, which looks at cards of another number. */
+ON_SIGNAL_STACK static void epoch_moves(void)
+{
+    tarn_cards.epoch ^= 1;
+}
+
+/* jne, five for the card, mov: after cmp, so many that are not the first. */
+#define STEPS 7
+
+/* Interrupted at each place: the barrier must see the old value and the new, and
+ * the card the epoch in which the store is made. */
 static void check_store(void (*store)(void **, void *), void *want, int stores)
 {
     struct noted n;
     step_prepare(NULL, 0, true);
     stepped_store(store, &n);
-    /* cmp, jne, mov: two that are not the first. */
-    CHECK_EQ(step.inside, 2 * stores);
+    CHECK_EQ(step.inside, STEPS * stores);
     CHECK_EQ(n.n, 0u);
-    for (int i = 1; i <= 2 * stores; i++) {
-        int done = (i - 1) / 2; /* stores before the interruption */
+    CHECK_EQ(*heap_card((uintptr_t)cell), tarn_cards.epoch);
+    for (int i = 1; i <= STEPS * stores; i++) {
+        int done = (i - 1) / STEPS; /* stores before the interruption */
         step_prepare(barrier_comes_on, i, true);
         stepped_store(store, &n);
         CHECK_EQ(step.interrupted, 1);
@@ -339,6 +350,12 @@ static void check_store(void (*store)(void **, void *), void *want, int stores)
                      (uintptr_t)(want != NULL && k % 2 ? want : old_value));
         for (int k = 0; k < stores; k++)
             CHECK(cell[k] == want);
+
+        step_prepare(epoch_moves, i, true);
+        stepped_store(store, &n);
+        CHECK_EQ(step.interrupted, 1);
+        CHECK_EQ(*heap_card((uintptr_t)cell), tarn_cards.epoch);
+        tarn_cards.epoch ^= 1;
 
         /* The control: without the restart the barrier is missed. */
         step_prepare(barrier_comes_on, i, false);

@@ -23,29 +23,47 @@ TARN_BEGIN_DECLS
 TARN_API extern uint32_t tarn_barrier_on;
 TARN_API void tarn_store_slow(void *slot, const void *value);
 
-/* *(void **)slot = value. The store is a relaxed atomic. Test and store are one
- * restartable sequence: no collection begins between them. */
+/* Each store is noted in a byte for 512 bytes of addresses, so that a collection
+ * that looks at young objects only knows which old ones may point to them:
+ * table[(slot mod 4 GiB) / 512] = epoch, before the store. */
+struct tarn_cards {
+    uint8_t *table;
+    uint8_t epoch;
+};
+TARN_API extern struct tarn_cards tarn_cards;
+
+/* *(void **)slot = value. The store is a relaxed atomic. Test, note and store are
+ * one restartable sequence: no collection begins between them. */
 static inline void tarn_store(void *slot, const void *value)
 {
 #if TARN_UNSAFE_INLINE
     TARN_UNSAFE_ASM_ goto(TARN_UNSAFE_LO_ "cmpl $0, %0\n\t"
                                           "jne %l[slow]\n\t"
+                                          "movl %k1, %%eax\n\t"
+                                          "shrl $9, %%eax\n\t"
+                                          "addq %3, %%rax\n\t"
+                                          "movzbl %4, %%edx\n\t"
+                                          "movb %%dl, (%%rax)\n\t"
                                           "movq %2, (%1)\n" TARN_UNSAFE_HI_
                           :
                           : "m"(tarn_barrier_on), "r"(slot),
-                            "er"((uintptr_t)value)
-                          : "memory", "cc"
+                            "er"((uintptr_t)value), "m"(tarn_cards.table),
+                            "m"(tarn_cards.epoch)
+                          : "memory", "cc", "rax", "rdx"
                           : slow);
     return;
 slow:
     tarn_store_slow(slot, value);
 #else
     if (__builtin_expect(
-            __atomic_load_n(&tarn_barrier_on, __ATOMIC_RELAXED) != 0, 0))
+            __atomic_load_n(&tarn_barrier_on, __ATOMIC_RELAXED) != 0, 0)) {
         tarn_store_slow(slot, value);
-    else
+    } else {
+        __atomic_store_n(&tarn_cards.table[(uint32_t)(uintptr_t)slot >> 9],
+                         tarn_cards.epoch, __ATOMIC_RELAXED);
         __atomic_store_n((void **)slot, (void *)(uintptr_t)value,
                          __ATOMIC_RELAXED);
+    }
 #endif
 }
 
@@ -54,6 +72,11 @@ slow:
 TARN_API bool tarn_cas(void *slot, void **expected, const void *desired);
 /* Stores value and returns what was there; sequentially consistent. */
 TARN_API void *tarn_swap(void *slot, const void *value);
+/* *slot = word, for words of a traced type that are pointers in a form of the
+ * embedder's own: old and value are the pointers that its trace function sees there
+ * before and after, NULL if none. The store is a relaxed atomic. */
+TARN_API void tarn_store_encoded(uint64_t *slot, uint64_t word, const void *old,
+                                 const void *value);
 /* memmove of n bytes onto (part of) a managed object. Word by word where both
  * ends are 8-byte aligned, so that a marker never sees half a pointer. */
 TARN_API void tarn_copy(void *dst, const void *src, size_t n);

@@ -6,7 +6,7 @@
 
 TARN_BEGIN_DECLS
 
-/* Runs a whole collection: everything unreachable at the call is swept when it
+/* Runs a whole, full collection: everything unreachable at the call is swept when it
  * returns. blocks, preempts; goroutines only (TARN_ESTATE elsewhere). */
 TARN_API tarn_status tarn_gc(void);
 
@@ -60,6 +60,9 @@ struct tarn_gc_stats {
     uint64_t stack_grows_in_place;
     uint64_t stack_shrinks;
     uint64_t stack_released; /* free stacks whose memory went back */
+    uint64_t cycles_young;   /* collections of young objects only */
+    uint64_t limited;        /* times the collector had used up its half of the
+                                CPUs: assists pause, memlimit may be exceeded */
 };
 
 /* foreign. */

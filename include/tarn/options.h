@@ -21,6 +21,10 @@
       "threads of the runtime, with attached ones; more end the process")      \
     X(gcpercent, COUNT, 100, 10, 100000,                                       \
       "heap growth, in percent of live, that starts a collection")             \
+    X(memlimit, SIZE, 0, 0, INT64_C(1) << 46,                                  \
+      "memory to keep to, stacks and all counted; soft; 0 = no limit")         \
+    X(generational, BOOL, 1, 0, 1,                                             \
+      "between full collections, some of young objects only")                  \
     X(gcoff, BOOL, 0, 0, 1, "collect only when tarn_gc asks for it")           \
     X(heapmin, SIZE, 4 << 20, 64 << 10, INT64_MAX,                             \
       "heap size below which no collection starts by itself")                  \
