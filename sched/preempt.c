@@ -265,12 +265,12 @@ static enum refusal isAsyncSafePoint(struct m *mp, struct g *gp, uintptr_t pc,
 }
 
 /* As if the instruction at resume had been preceded by a call of fn, made below
- * the red zone. */
+ * the red zone. The stack pointer need not be a multiple of 8: see asyncPreempt. */
 static void pushCall(ucontext_t *uc, void (*fn)(void), uintptr_t resume)
 {
     greg_t *r = uc->uc_mcontext.gregs;
     uintptr_t sp = (uintptr_t)r[REG_RSP] - RED_ZONE - sizeof(uintptr_t);
-    *(uintptr_t *)sp = resume;
+    memcpy((void *)sp, &resume, sizeof resume);
     r[REG_RSP] = (greg_t)sp;
     r[REG_RIP] = (greg_t)(uintptr_t)fn;
 }
