@@ -47,8 +47,8 @@ static struct {
         injected, restarted, refused[REFUSALS];
 } count;
 
-/* Below the interrupted sp: red zone, return address, flags, 15 registers,
- * alignment, mcall's seven words. Sanitizers' mcall is C. */
+/* Below the interrupted sp: red zone, return address, flags, 15 registers and two
+ * of them once more, alignment, mcall's seven words. Sanitizers' mcall is C. */
 #define ASYNC_STACK (TARN_FIBERS ? (size_t)16 << 10 : (size_t)512)
 #define RED_ZONE 128
 
