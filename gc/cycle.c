@@ -15,8 +15,8 @@ struct gcstate gc;
 /* The heap may have given back all but this much beyond its goal. */
 size_t heap_release_free(size_t keep_bytes);
 
-#define TURN_NS 2000000     /* of a worker on a busy P */
-#define TURN_GAP_NS 6000000 /* between two of them: a quarter */
+#define TURN_NS 250000     /* of a worker on a busy P: a step waits for it */
+#define TURN_GAP_NS 750000 /* between two of them: a quarter */
 #define ASSIST_STEP ((int64_t)64 << 10)
 #define ASSIST_MAX_NS 100000
 #define LATE_NS 30000 /* of marking with the world stopped */

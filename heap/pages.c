@@ -24,7 +24,7 @@
 #define GROW_STEP ((size_t)4 << 20)
 #define GROW_MIN ((size_t)64 << 10) /* its part of the meta map is one page */
 #define SLAB_STRUCTS 63u            /* 8 KiB less some for the allocator */
-#define RELEASE_STEP 256u           /* pages given back in one go */
+#define RELEASE_STEP 64u            /* pages given back in one go: others wait */
 
 static struct {
     struct mutex lock;
