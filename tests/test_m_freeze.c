@@ -301,8 +301,9 @@ static void test_block_operands(void)
         /* A dead word that points deep into the stack keeps it large. */
         for (int k = 0; k < 20 && gp->stack.hi - gp->stack.lo > STACK_MIN; k++)
             collect();
-        shrunk += gp->stack.hi - gp->stack.lo <= STACK_MIN;
-        if (options.stackshrink)
+        bool small = gp->stack.hi - gp->stack.lo <= STACK_MIN;
+        shrunk += small;
+        if (options.stackshrink && small)
             freeze(1);
         send_block((uint64_t)i);
     }
