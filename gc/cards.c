@@ -20,10 +20,9 @@ static bool is_old(uintptr_t base)
     return (meta_load(heap_meta(base)) & META_COLOR) == META_COLOR;
 }
 
-/* What is in [lo, hi) of the span's objects; *traced: the last one whose trace
- * function has been called, which looks at all of it. */
+/* What is in [lo, hi) of the span's objects. */
 static void scan_span_part(struct mspan *s, uintptr_t lo, uintptr_t hi,
-                           uintptr_t *traced, struct gcwork *w)
+                           struct gcwork *w)
 {
     if (s->layout == LAYOUT_NOSCAN)
         return;
@@ -37,19 +36,16 @@ static void scan_span_part(struct mspan *s, uintptr_t lo, uintptr_t hi,
     for (; base < hi; base += size) {
         if (!is_old(base))
             continue;
-        if (s->layout == LAYOUT_TRACED) {
-            if (*traced != base)
-                scan_whole(base, w);
-            *traced = base;
-            continue;
-        }
         uintptr_t from = base > lo ? base : lo;
         uintptr_t to = base + size < hi ? base + size : hi;
-        scan_part(s, from, to, w);
+        if (s->layout == LAYOUT_TRACED)
+            trace_part(s, base, from, to, w);
+        else
+            scan_part(s, from, to, w);
     }
 }
 
-static void scan_card(uintptr_t lo, uintptr_t *traced, struct gcwork *w)
+static void scan_card(uintptr_t lo, struct gcwork *w)
 {
     uintptr_t hi = lo + CARD;
     struct mspan *s = heap_span_of(lo);
@@ -60,12 +56,12 @@ static void scan_card(uintptr_t lo, uintptr_t *traced, struct gcwork *w)
         lo - s->base < s->npages << PAGE_SHIFT &&
         (s->live != 0 ||
          s->large)) /* else all in it came since the last sweep */
-        scan_span_part(s, lo, hi, traced, w);
+        scan_span_part(s, lo, hi, w);
 }
 
 void gc_scan_cards(struct gcwork *w, uint32_t job)
 {
-    uintptr_t lo = heap.lo + (uintptr_t)job * CARD_BLOCK, traced = 0;
+    uintptr_t lo = heap.lo + (uintptr_t)job * CARD_BLOCK;
     const __m128i before = _mm_set1_epi8((char)heap.epoch_before);
     const __m128i now = _mm_set1_epi8((char)tarn_cards.epoch);
     /* Heap and cards are aligned so that a block's cards lie together. */
@@ -77,7 +73,6 @@ void gc_scan_cards(struct gcwork *w, uint32_t job)
         uint32_t hits = (uint32_t)_mm_movemask_epi8(
             _mm_or_si128(_mm_cmpeq_epi8(c, before), _mm_cmpeq_epi8(c, now)));
         for (; hits != 0; hits &= hits - 1)
-            scan_card(lo + (i + (size_t)__builtin_ctz(hits)) * CARD, &traced,
-                      w);
+            scan_card(lo + (i + (size_t)__builtin_ctz(hits)) * CARD, w);
     }
 }

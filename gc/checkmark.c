@@ -14,7 +14,7 @@ _Atomic uint32_t gc_fault;
 static struct {
     uintptr_t *stack;
     size_t n, cap;
-    uint32_t missed;
+    uint32_t missed, reports;
     /* Where the word under examination stands. */
     const char *what;
     uint64_t id;
@@ -22,9 +22,10 @@ static struct {
     bool in_stack;
 } cm;
 
-static void report(const struct objinfo *o, uintptr_t slot)
+static void report(const struct objinfo *o, uintptr_t slot, bool doubt)
 {
-    if (cm.missed++ >= MAX_REPORTS)
+    cm.missed += !doubt;
+    if (cm.reports++ >= MAX_REPORTS)
         return;
     if (cm.in_stack)
         trace_blame(cm.id);
@@ -32,10 +33,11 @@ static void report(const struct objinfo *o, uintptr_t slot)
     if (cm.holder != 0 && heap_find(cm.holder, &h))
         tarn_eprintf("checkmark: missed object %#lx (%zu bytes, type %s), "
                      "reached from slot %#lx, offset %zu of object %#lx (%zu "
-                     "bytes, type %s)\n",
+                     "bytes, type %s)%s\n",
                      (unsigned long)o->base, o->size, object_type_name(o),
                      (unsigned long)slot, (size_t)(slot - h.base),
-                     (unsigned long)h.base, h.size, object_type_name(&h));
+                     (unsigned long)h.base, h.size, object_type_name(&h),
+                     doubt ? " (perhaps a number)" : "");
     else
         tarn_eprintf("checkmark: missed object %#lx (%zu bytes, type %s), "
                      "reached from slot %#lx in %s %llu\n",
@@ -70,7 +72,8 @@ static bool may_be_bool_in_pointer(uintptr_t v)
 
 /* A young collection looks at old objects where something was stored. A word of a
  * conservative one that was there before the object that it seems to point to is
- * no pointer. (One that was stored without tarn_store looks the same.) */
+ * no pointer. One that was stored without tarn_store looks the same: it is said,
+ * and does not end the process. */
 static bool may_be_old_number(uintptr_t slot)
 {
     struct objinfo h;
@@ -91,10 +94,12 @@ static void reach(uintptr_t v, uintptr_t slot)
     if (b & META_CHECK)
         return;
     if (heap_white(b)) {
-        if ((v == o.base && may_be_end_of_live(v)) ||
-            may_be_bool_in_pointer(v) || may_be_old_number(slot))
+        if ((v == o.base && may_be_end_of_live(v)) || may_be_bool_in_pointer(v))
             return;
-        report(&o, slot);
+        bool doubt = may_be_old_number(slot);
+        report(&o, slot, doubt);
+        if (doubt)
+            return;
     }
     meta_store(m, b | META_CHECK);
     if (o.span->layout == LAYOUT_NOSCAN)
@@ -158,7 +163,7 @@ static void clear(struct mspan *s, void *unused)
 
 void checkmark(void)
 {
-    cm.missed = 0;
+    cm.missed = cm.reports = 0;
     gc_each_root(root, NULL);
     heap_each_span(clear, NULL);
     if (cm.missed != 0)

@@ -18,6 +18,10 @@ size_t heap_release_free(size_t keep_bytes);
 #define TURN_NS 250000     /* of a worker on a busy P: a step waits for it */
 #define TURN_GAP_NS 750000 /* between two of them: a quarter */
 #define ASSIST_STEP ((int64_t)64 << 10)
+#define DEBT_MOST ((int64_t)64 << 20)
+#define THROTTLE_NS 200000 /* over the goal, with nothing to assist with */
+#define THROTTLE_BYTES ((size_t)64 << 10)
+#define SWEEPS_MOST 16
 #define ASSIST_MAX_NS 100000
 #define LATE_NS 30000 /* of marking with the world stopped */
 #define PATIENCE 16
@@ -56,10 +60,8 @@ static void collect(bool full)
     gc.waiters = s;
     if (full && gc.forced_target < target)
         gc.forced_target = target;
-    if (!full) {
+    if (!full)
         gc.young_target = target;
-        gc.requested = true;
-    }
     struct g *driver = NULL;
     if (gc.driver_parked) {
         gc.driver_parked = false;
@@ -355,7 +357,8 @@ static void driver(void *unused)
     for (;;) {
         lock(&gc.lock);
         bool forced = gc.cycles_started < gc.forced_target;
-        if (!forced && !gc.requested) {
+        bool young = gc.cycles_started < gc.young_target;
+        if (!forced && !young && !gc.requested) {
             gc.driver_parked = true;
             goparkunlock(&gc.lock, WAIT_GC_IDLE);
             continue;
@@ -413,7 +416,10 @@ struct g *gc_worker_hook(struct p *pp, bool idle)
         return NULL;
     if (!idle) {
         int32_t running = atomic_load(&gc.workers_running);
-        if (nprocs >= 4) {
+        if (atomic_load_explicit(&heap.live, memory_order_relaxed) >
+            atomic_load_explicit(&gc.goal, memory_order_relaxed)) {
+            /* It cannot wait for its share. */
+        } else if (nprocs >= 4) {
             if (running >= (int32_t)(nprocs / 4))
                 return NULL;
         } else if (running > 0 ||
@@ -457,15 +463,35 @@ static void assist_on_g0(void *vargs)
     releasem(mp);
 }
 
+/* n bytes more, and the collector is not where it can use help. Who is over the
+ * goal lets others run, the driver among them; who is far over it, or takes much at
+ * once, waits. */
+static void over_goal(size_t n)
+{
+    uint64_t live = atomic_load_explicit(&heap.live, memory_order_relaxed);
+    uint64_t goal = atomic_load_explicit(&gc.goal, memory_order_relaxed);
+    if (likely(live <= goal) || options.gcoff)
+        return;
+    if (n < THROTTLE_BYTES && live < goal + goal / 4) {
+        goyield();
+        return;
+    }
+    atomic_fetch_add(&gc.throttled, 1);
+    tarn_sleep(THROTTLE_NS);
+}
+
 /* During a mark; n bytes became allocatable on this P. */
 static NOINLINE void assist(size_t n)
 {
     struct gcp *g = gcp_of(getg()->m->p);
     uint32_t ratio =
         atomic_load_explicit(&gc.assist_ratio, memory_order_relaxed);
-    g->assist_debt += (int64_t)((double)n * (double)ratio / 1024);
+    double owes = (double)n * (double)ratio / 1024;
+    g->assist_debt += owes < (double)DEBT_MOST ? (int64_t)owes : DEBT_MOST;
     if (g->assist_debt < ASSIST_STEP)
         return;
+    if (g->assist_debt > DEBT_MOST)
+        g->assist_debt = DEBT_MOST;
     pacer_revise();
     /* What the workers have scanned ahead is ours to claim. */
     int64_t credit = atomic_load_explicit(&gc.bg_credit, memory_order_relaxed);
@@ -476,9 +502,14 @@ static NOINLINE void assist(size_t n)
         if (g->assist_debt < ASSIST_STEP)
             return;
     }
-    if (!pacer_assists() ||
-        (atomic_load(&gc.nfull) == 0 && gcw_empty(&g->gcw))) {
-        g->assist_debt = 0; /* there is nothing to do it with */
+    if (!pacer_assists()) {
+        g->assist_debt = 0;
+        return;
+    }
+    if (atomic_load(&gc.nfull) == 0 && gcw_empty(&g->gcw)) {
+        /* There is nothing to pay with: roots, which are not for an assist, or
+         * all is in one worker's hands. */
+        over_goal(n);
         return;
     }
     struct assist_args a = {getg(), g->assist_debt, 0};
@@ -489,17 +520,43 @@ static NOINLINE void assist(size_t n)
     g->assist_debt -= a.did;
 }
 
+/* During a sweep; n bytes became allocatable on this P. */
+static NOINLINE void help_sweep(size_t n)
+{
+    struct m *mp = acquirem();
+    struct gcp *g = gcp_of(mp->p);
+    g->sweep_debt += (double)n * gc.sweep_pages;
+    /* A step is to be short: the rest is owed. */
+    for (int i = 0; i < SWEEPS_MOST && g->sweep_debt >= 8; i++) {
+        size_t pages = heap_sweep_one();
+        g->sweep_debt = pages != 0 ? g->sweep_debt - (double)pages : 0;
+    }
+    releasem(mp);
+}
+
 void gc_allocated(size_t n)
 {
     if (atomic_load_explicit(&gc.phase, memory_order_relaxed) == GC_OFF) {
-        if (unlikely(atomic_load_explicit(&heap.live, memory_order_relaxed) >=
-                     atomic_load_explicit(&gc.trigger, memory_order_relaxed)) &&
-            gc.on && gc_request() && atomic_load(&sched.npidle) == 0)
-            goyield(); /* nobody else could run the driver now */
-        return;
-    }
-    if (atomic_load_explicit(&gc.blacken, memory_order_relaxed))
+        uint64_t trigger =
+            atomic_load_explicit(&gc.trigger, memory_order_relaxed);
+        if (unlikely(trigger == UINT64_MAX)) {
+            /* A cycle is being finished. */
+            if (!heap_sweep_done())
+                help_sweep(n);
+            over_goal(n);
+        } else if (unlikely(atomic_load_explicit(
+                                &heap.live, memory_order_relaxed) >= trigger) &&
+                   gc.on) {
+            if (gc_request() && atomic_load(&sched.npidle) == 0)
+                goyield(); /* nobody else could run the driver now */
+            else
+                over_goal(n);
+        }
+    } else if (atomic_load_explicit(&gc.blacken, memory_order_relaxed)) {
         assist(n);
+    } else {
+        over_goal(n);
+    }
 }
 
 /* --- start ---------------------------------------------------------------------------- */

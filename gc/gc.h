@@ -72,6 +72,7 @@ struct gcp { /* p->gcdata */
     bool worker_idle_mode;
     int64_t last_worker_end;
     int64_t assist_debt; /* scan work owed by allocation on this P */
+    double sweep_debt;   /* pages */
     uint64_t allocs;     /* option gcstress */
 };
 
@@ -109,8 +110,9 @@ struct gcstate {
     _Atomic uint32_t assist_ratio; /* see pacer.c */
     _Atomic bool driver_waits;     /* for the mark to run dry */
     uint32_t scan_epoch;           /* of this mark, never 0 */
-    uint64_t plain_bytes;          /* of plain root ranges */
-    uint64_t root_bytes;           /* of those and stacks, as last scanned */
+    uint64_t plain_bytes, barriered_bytes; /* of root ranges */
+    uint64_t root_bytes; /* of those and stacks, as last scanned */
+    double sweep_pages;  /* for each byte allocated during a sweep */
     int64_t mark_began;
     uint64_t heap_at_start;
     int64_t mark_took;
@@ -126,6 +128,7 @@ struct gcstate {
     unsigned long long segment_adds, segment_subs;
 
     /* Statistics. */
+    _Atomic uint64_t throttled; /* allocations that waited for the mark */
     _Atomic uint64_t limited; /* how often the collector had its share of CPU */
     _Atomic uint64_t cycles, cycles_forced, mark_ns, mark_cpu_ns, assist_ns,
         scanned_bytes, stack_scan_bytes, stacks_scanned, restarts, young;
@@ -167,9 +170,10 @@ void scan_conservative(uintptr_t lo, uintptr_t hi, struct gcwork *w,
                        bool past_end);
 
 /* The pointers in a part of an object, by its layout, not LAYOUT_TRACED or
- * LAYOUT_NOSCAN; or all those of one that is. */
+ * LAYOUT_NOSCAN; or those of the elements of a traced one that lie in it. */
 void scan_part(struct mspan *s, uintptr_t lo, uintptr_t hi, struct gcwork *w);
-void scan_whole(uintptr_t base, struct gcwork *w);
+void trace_part(struct mspan *s, uintptr_t base, uintptr_t lo, uintptr_t hi,
+                struct gcwork *w);
 
 struct drain_limits {
     int64_t deadline;   /* nanotime; 0: none */

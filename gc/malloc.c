@@ -88,8 +88,11 @@ static NOINLINE void *alloc_slow(uint32_t slot, size_t size)
         if (++g->allocs % (uint64_t)options.gcstress == 0) {
             /* Requests during a cycle coalesce; so that fast allocators do
              * not outrun the collector, every eighth waits for a whole one. */
-            if (g->allocs / (uint64_t)options.gcstress % 8 == 0) {
+            uint64_t k = g->allocs / (uint64_t)options.gcstress;
+            if (k % 32 == 0) {
                 tarn_gc();
+            } else if (k % 8 == 0) {
+                gc_collect_young();
             } else {
                 gc_request();
                 goyield();

@@ -218,10 +218,17 @@ void gc_shade(struct gcwork *w, uintptr_t p)
         return;
     if ((p & (GRANULE - 1)) == 0) {
         uint8_t b = meta_load(heap_meta(p));
-        if ((b & META_COLOR) != 0 && !heap_white(b))
+        if ((b & META_COLOR) != 0) {
+            if (heap_white(b))
+                put(w, p);
             return;
+        }
     }
-    put(w, p & ~TAGS);
+    /* Into an object: marked or not, or each such store would be work for a mark
+     * that is about to end, without end. */
+    struct objinfo o;
+    if (heap_find(p, &o) && heap_white(o.meta))
+        put(w, o.base);
 }
 
 /* Can a pointer one past the end of an object point past its place? Not where each
@@ -345,9 +352,17 @@ static NOINLINE void scan_by_span(uintptr_t base, struct gcwork *w)
     scan_large(s, base, end - base > OBLET ? base + OBLET : end, w);
 }
 
-void scan_whole(uintptr_t base, struct gcwork *w)
+void trace_part(struct mspan *s, uintptr_t base, uintptr_t lo, uintptr_t hi,
+                struct gcwork *w)
 {
-    scan_by_span(base, w);
+    tarn_tracer t = {.w = w};
+    struct tarn_type *type = s->type;
+    size_t n = s->elemsize / type->size;
+    for (size_t i = (lo - base) / type->size;
+         i < n && base + i * type->size < hi; i++) {
+        type->trace((void *)(base + i * type->size), &t);
+        w->scanned += type->size;
+    }
 }
 
 static NOINLINE void scan_slice(uintptr_t p, struct gcwork *w)

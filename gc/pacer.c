@@ -30,6 +30,7 @@
  * CPUs in the long run: while it is full, nobody assists and each cycle gets some
  * room, and the limit is exceeded rather than the program stopped. */
 #include "base/options.h"
+#include "base/vm.h"
 #include "gc/gc.h"
 #include "stackscan/stackmem.h"
 
@@ -63,7 +64,9 @@ static struct {
     /* At the start of this mark, or of the last one. */
     uint64_t alloc_at_start, scanned_at_start, base_before;
     uint64_t alloc_at_last_start;
-    uint64_t stacks_at_start, cpu_at_start, assist_at_start, alloc_at_mark_end;
+    uint64_t stack_bytes, stacks; /* as last scanned */
+    uint64_t stack_bytes_at_start, stacks_at_start, cpu_at_start,
+        assist_at_start, alloc_at_mark_end;
     struct {
         uint64_t scan; /* work of the last mark */
         double rate[4];
@@ -84,6 +87,11 @@ static uint64_t allocated_so_far(void)
      * counted twice rather than not at all. */
     uint64_t live = atomic_load(&heap.live);
     return live + atomic_load(&heap.swept_bytes);
+}
+
+static uint64_t minus(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
 }
 
 static uint64_t percent_of(uint64_t n)
@@ -136,9 +144,13 @@ static uint64_t limit_goal(void)
     uint64_t limit = (uint64_t)options.memlimit;
     uint64_t live = atomic_load(&heap.live);
     uint64_t pages = atomic_load(&heap.pages_inuse) << PAGE_SHIFT;
-    uint64_t other = atomic_load(&stack_stats.mapped) +
+    /* Of stacks what scans find, and a page or two of each: most of what is mapped
+     * was never touched. */
+    uint64_t stacks = pacer.stack_bytes + pacer.stacks * (2 * OS_PAGE);
+    uint64_t mapped = atomic_load(&stack_stats.mapped);
+    uint64_t other = (stacks < mapped ? stacks : mapped) +
                      atomic_load(&stack_stats.frozen_bytes) +
-                     (pages > live ? pages - live : 0) + heap_metadata_bytes();
+                     minus(pages, live) + heap_metadata_bytes();
     uint64_t slack = limit / 32 > 1 << 20 ? limit / 32 : 1 << 20;
     return limit > other + slack ? limit - other - slack : 0;
 }
@@ -163,7 +175,7 @@ static void set_goal(void)
     uint64_t limit = limit_goal();
     if (goal > limit)
         goal = limit > base ? limit : base;
-    if (goal < now + DISTANCE_LEAST && atomic_load(&pacer.bucket.full))
+    if (goal < now + DISTANCE_LEAST && !pacer_assists())
         goal = now + now / 8 + DISTANCE_LEAST;
     uint64_t way = goal > base ? goal - base : 0;
     pacer.way = way;
@@ -183,6 +195,11 @@ static void set_goal(void)
     atomic_store(&gc.trigger, options.gcoff ? UINT64_MAX : trigger);
 }
 
+static bool little_left(uint64_t now)
+{
+    return (double)now > (double)pacer.base + (double)pacer.way * FULL_BELOW;
+}
+
 static void choose_kind(uint64_t now)
 {
     if (!options.generational) {
@@ -191,7 +208,7 @@ static void choose_kind(uint64_t now)
         pacer.next_full = atomic_load(&gc.cycles) % 4 == 0;
     } else if (heap.full) {
         pacer.young_scan = 0;
-        pacer.next_full = pacer.skip > 0;
+        pacer.next_full = pacer.skip > 0 || little_left(now);
         pacer.skip -= pacer.skip > 0;
     } else if (1 - pacer.survival < YIELD_LEAST) {
         pacer.skipped = pacer.skipped == 0 ? 1 : pacer.skipped * 2;
@@ -202,21 +219,20 @@ static void choose_kind(uint64_t now)
     } else {
         pacer.skipped = 0;
         pacer.young_scan += pacer.kind[false].scan;
-        pacer.next_full =
-            (double)now > (double)pacer.base + (double)pacer.way * FULL_BELOW ||
-            pacer.young_scan > FULL_EVERY * pacer.kind[true].scan;
+        pacer.next_full = little_left(now) ||
+                          pacer.young_scan > FULL_EVERY * pacer.kind[true].scan;
     }
 }
 
 void pacer_swept(void)
 {
     uint64_t now = atomic_load(&heap.live);
-    uint64_t since = allocated_so_far() - pacer.alloc_at_start;
-    uint64_t survived = now > since ? now - since : 0;
-    uint64_t black = pacer.alloc_at_mark_end - pacer.alloc_at_start;
+    uint64_t since = minus(allocated_so_far(), pacer.alloc_at_start);
+    uint64_t survived = minus(now, since);
+    uint64_t black = minus(pacer.alloc_at_mark_end, pacer.alloc_at_start);
     /* Survivors of the last mark and what it left black are old now; of what came
      * after it this mark has told. */
-    uint64_t fresh = pacer.alloc_at_start - pacer.alloc_at_last_start;
+    uint64_t fresh = minus(pacer.alloc_at_start, pacer.alloc_at_last_start);
     if (fresh >= DISTANCE_LEAST) {
         double more = (double)survived - (double)pacer.base_before;
         double s = more / (double)fresh;
@@ -254,9 +270,13 @@ static void set_ratio(uint64_t work, uint64_t distance)
 void pacer_start(void)
 {
     pacer.alloc_at_last_start = pacer.alloc_at_start;
-    pacer.alloc_at_start = allocated_so_far();
+    /* What caches hold counts as allocated, and will not if it is still there when
+     * they are flushed at the end. */
+    int64_t unused = mcache_unused_bytes();
+    pacer.alloc_at_start = (uint64_t)((int64_t)allocated_so_far() - unused);
     pacer.scanned_at_start = atomic_load(&gc.scanned_bytes);
-    pacer.stacks_at_start = atomic_load(&gc.stack_scan_bytes);
+    pacer.stack_bytes_at_start = atomic_load(&gc.stack_scan_bytes);
+    pacer.stacks_at_start = atomic_load(&gc.stacks_scanned);
     pacer.cpu_at_start = atomic_load(&gc.mark_cpu_ns);
     pacer.assist_at_start = atomic_load(&gc.assist_ns);
     gc.heap_at_start = atomic_load(&heap.live);
@@ -289,20 +309,23 @@ void pacer_revise(void)
 
 bool pacer_assists(void)
 {
-    return !atomic_load_explicit(&pacer.bucket.full, memory_order_relaxed);
+    return options.memlimit == 0 ||
+           !atomic_load_explicit(&pacer.bucket.full, memory_order_relaxed);
 }
 
 void pacer_marked(void)
 {
     pacer.alloc_at_mark_end = allocated_so_far();
     uint64_t scan = atomic_load(&gc.scanned_bytes) - pacer.scanned_at_start;
-    uint64_t allocated = pacer.alloc_at_mark_end - pacer.alloc_at_start;
+    uint64_t allocated = minus(pacer.alloc_at_mark_end, pacer.alloc_at_start);
     double cpu = (double)(atomic_load(&gc.mark_cpu_ns) - pacer.cpu_at_start);
     double assist =
         (double)(atomic_load(&gc.assist_ns) - pacer.assist_at_start);
     pacer.kind[heap.full].scan = scan;
-    gc.root_bytes = gc.plain_bytes + atomic_load(&gc.stack_scan_bytes) -
-                    pacer.stacks_at_start;
+    pacer.stack_bytes =
+        atomic_load(&gc.stack_scan_bytes) - pacer.stack_bytes_at_start;
+    pacer.stacks = atomic_load(&gc.stacks_scanned) - pacer.stacks_at_start;
+    gc.root_bytes = gc.plain_bytes + gc.barriered_bytes + pacer.stack_bytes;
     /* As if nobody had assisted: workers alone would have taken longer, and the
      * program would have allocated all the time. */
     double throttle = 1;
@@ -317,6 +340,10 @@ void pacer_marked(void)
     pacer.kind[heap.full].rate[pacer.kind[heap.full].nrates++ % 4] =
         scan != 0 ? (double)allocated / (double)scan * throttle : 0;
     atomic_store(&gc.trigger, UINT64_MAX); /* until this sweep is done */
+    /* So that it is done when a quarter of the way has been allocated. */
+    uint64_t quarter =
+        pacer.way / 4 > DISTANCE_LEAST ? pacer.way / 4 : DISTANCE_LEAST;
+    gc.sweep_pages = (double)atomic_load(&heap.pages_inuse) / (double)quarter;
 }
 
 void pacer_init(void)

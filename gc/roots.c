@@ -266,12 +266,14 @@ static void shade_timer(const void *p, void *arg)
 void markroot(struct gcwork *w, uint32_t job)
 {
     if (job == 0) {
+        uint64_t before = w->scanned;
         lock(&gc.rootlock);
         for (size_t i = 0; i < gc.nbarriered && !GC_FAULT(BARRIERED); i++) {
             scan_conservative(gc.barriered[i].lo, gc.barriered[i].hi, w, false);
             gc.barriered[i].late = false;
         }
         unlock(&gc.rootlock);
+        gc.barriered_bytes = w->scanned - before;
     } else if (job < gc.root_cards) {
         if (!GC_FAULT(TIMERS))
             timers_each(allp[job - gc.root_timers], shade_timer, w);

@@ -450,6 +450,18 @@ void mcache_flush(struct mcache *c)
     c->live_pending = c->alloc_bytes = c->alloc_objects = 0;
 }
 
+int64_t mcache_unused_bytes(void)
+{
+    int64_t unused = 0;
+    for (struct mcache *c = mcache_first(); c != NULL; c = c->next) {
+        for (uint32_t slot = c->used; slot != NO_SLOT;
+             slot = c->entries[slot].next_used)
+            unused += (int64_t)(c->entries[slot].end - c->entries[slot].ptr);
+        unused -= (int64_t)c->live_pending;
+    }
+    return unused;
+}
+
 /* --- large objects -------------------------------------------------------- */
 
 /* Large garbage first, at least as many pages as are needed now. */

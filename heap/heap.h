@@ -393,6 +393,9 @@ size_t mcache_refill(struct mcache *c, uint32_t slot);
  * heap.*. World stopped, or owner. */
 void mcache_flush(struct mcache *c);
 
+/* World stopped: what caches hold that counts as live and is not handed out yet. */
+int64_t mcache_unused_bytes(void);
+
 /* Large object, n > MAX_SMALL, zeroed, meta byte set, counted. type may be NULL
  * for LAYOUT_NOSCAN and LAYOUT_CONSERVATIVE. 0 when out of memory. */
 uintptr_t heap_alloc_large(size_t n, enum layout layout,

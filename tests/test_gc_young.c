@@ -276,6 +276,112 @@ static void test_neighbour(void)
         CHECK(tarn_object_base(held[i]) == held[i]);
 }
 
+/* --- pace ---------------------------------------------------------------------------- */
+
+/* Collections one after another, with hardly anything allocated between, but much in
+ * caches: the goal stays what the program needs. */
+static void test_goal(void)
+{
+    void *volatile kept = tarn_alloc_bytes(8 << 20);
+    for (int i = 0; i < 60; i++) {
+        for (size_t size = 16; size <= 2048; size += 64)
+            CHECK(tarn_alloc_bytes(size) && tarn_alloc_conservative(size));
+        if (i % 3 == 0)
+            gc_collect_young();
+        else
+            collect();
+        CHECK(tarn_alloc_bytes(16) != NULL);
+        collect();
+        CHECK_GE(atomic_load(&gc.live), 8u << 20);
+        CHECK_GE(atomic_load(&gc.goal), 8u << 20);
+        CHECK_LE(atomic_load(&gc.goal), 200u << 20);
+    }
+    CHECK(kept != NULL);
+}
+
+static void stores_interior(void *vslot)
+{
+    void **slot = vslot;
+    char *p = tarn_alloc_conservative(256);
+    while (!atomic_load(&stop_storing)) {
+        for (int i = 1; i < 200; i++)
+            tarn_store(slot, p + i);
+        tarn_poll();
+    }
+    tarn_waitgroup_done(&wg);
+}
+
+/* Pointers into objects that are marked are no work: the mark comes to an end. */
+static void test_interior_stores(void)
+{
+    atomic_store(&stop_storing, false);
+    for (int i = 0; i < 3; i++) {
+        tarn_waitgroup_add(&wg, 1);
+        go(stores_interior, new_shared(sizeof(void *)));
+    }
+    for (int i = 0; i < scaled(60); i++)
+        collect();
+    atomic_store(&stop_storing, true);
+    tarn_waitgroup_wait(&wg);
+}
+
+static void trace_one(void *obj, tarn_tracer *t)
+{
+    tarn_trace(t, *(void **)obj);
+}
+
+/* Of a large traced array only the elements in cards that were written. */
+static void test_traced_array(void)
+{
+    static tarn_type *t_one;
+    if (t_one == NULL)
+        t_one = tarn_type_register(
+            &(struct tarn_type_info){"one", 16, NULL, trace_one});
+    enum { ELEMENTS = 1 << 20 };
+    void **array = make_old(tarn_alloc_array(t_one, ELEMENTS));
+    for (size_t i = 0; i < ELEMENTS; i += ELEMENTS / 16)
+        store_new(&array[2 * i], i, STORE);
+    uint64_t before = atomic_load(&gc.scanned_bytes);
+    gc_collect_young();
+    if (options.gcstress == 0) /* else there were others */
+        CHECK_LT(atomic_load(&gc.scanned_bytes) - before, ELEMENTS * 16u / 2);
+    for (size_t i = 0; i < ELEMENTS; i += ELEMENTS / 16)
+        check_node(array[2 * i], i);
+}
+
+/* However fast it allocates, and whatever the collector is at: the heap stays near
+ * its goal, where it could become anything. */
+static _Atomic uint64_t peak;
+
+static void outruns(void *vsize)
+{
+    size_t size = (size_t)(uintptr_t)vsize;
+    for (size_t done = 0; done < (size_t)scaled(1000) << 20; done += size) {
+        CHECK(tarn_alloc_bytes(size) != NULL);
+        uint64_t live = atomic_load(&heap.live), p = atomic_load(&peak);
+        while (live > p && !atomic_compare_exchange_weak(&peak, &p, live))
+            ;
+    }
+    tarn_waitgroup_done(&wg);
+}
+
+static void test_outrun(void)
+{
+    static const size_t sizes[] = {64, 4096, 1000000};
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        collect();
+        atomic_store(&peak, 0);
+        for (int i = 0; i < 3; i++) {
+            tarn_waitgroup_add(&wg, 1);
+            go(outruns, (void *)(uintptr_t)sizes[s]);
+        }
+        tarn_waitgroup_wait(&wg);
+        printf("     %zu bytes: peak %" PRIu64 " MiB\n", sizes[s],
+               atomic_load(&peak) >> 20);
+        CHECK_LT(atomic_load(&peak), UINT64_C(400) << 20);
+    }
+}
+
 /* --- the fault ------------------------------------------------------------------------- */
 
 static void forgets_cards(void *unused)
@@ -332,6 +438,10 @@ static void body(void)
     RUN(test_epochs);
     RUN(test_stores_at_the_start);
     RUN(test_neighbour);
+    RUN(test_goal);
+    RUN(test_interior_stores);
+    RUN(test_traced_array);
+    RUN(test_outrun);
 }
 
 static void off_body(void)
