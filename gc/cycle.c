@@ -211,7 +211,10 @@ static void mark_to_the_end(void)
         struct p *pp = getg()->m->p;
         struct gcwork *w = &gcp_of(pp)->gcw;
         gc_scan_plain_roots(w);
-        if (gcw_empty(w) && looks_dry())
+        /* Looks at several words while the world runs prove nothing: a drain may
+         * have held what each had still to read, a goroutine asked by it among
+         * them (tests/model/markterm.pml, bug 10). These ones do. */
+        if (gcw_empty(w) && looks_dry() && !gc_stacks_asked())
             return;
         /* Late work is nearly always a few objects: finish here if that is so.
          * Each try marks something white and nothing new is white, so even a
@@ -220,7 +223,7 @@ static void mark_to_the_end(void)
         int64_t budget = restarts < PATIENCE ? LATE_NS : LATE_NS * 10;
         struct drain_limits lim = {.world_stopped = true,
                                    .deadline = nanotime() + budget};
-        if (gc_drain(pp, &lim) && looks_dry())
+        if (gc_drain(pp, &lim) && looks_dry() && !gc_stacks_asked())
             return;
         restarts++;
         atomic_fetch_add(&gc.restarts, 1);

@@ -23,7 +23,8 @@ static bool is_old(const void *p)
 NI static void *make_old(void *p)
 {
     collect();
-    CHECK(is_old(p));
+    /* Others may have begun the next one, which takes the colour away again. */
+    CHECK(is_old(p) || tarn_goroutines() > 1);
     return p;
 }
 
