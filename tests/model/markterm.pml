@@ -7,8 +7,10 @@
  * or which is idle. The driver has a P of its own. The goroutines do ACTS things
  * altogether: load, store, allocate, each with two local variables; LEAVES times
  * one of them leaves its P without looking whether it was asked for anything (it
- * parks). Objects 1 to NO have one pointer each, the last is not allocated yet.
- * Place 0 of mem is a global root, barriered, or with PLAIN a plain one.
+ * parks). STOPS times a drain stops though nobody wants its P (its time is up). Two
+ * root jobs: place 0 of mem, a barriered root (with PLAIN a plain one, no job), and
+ * a block of all goroutines. Objects 1 to NO have one pointer each, the last is not
+ * allocated yet.
  *
  * A queue is a set of entries, a full buffer has one entry: o for an object that
  * may be white, o + 4 for one that is marked and not yet scanned (SCAN_TAG). A
@@ -18,6 +20,9 @@
  * goroutines reach is marked, every stack was scanned, no entry is left anywhere.
  * Before: nworking is 0 only while no drain has anything; what is found after the
  * stop is younger than the ragged barrier. And the driver comes to an end.
+ *
+ * looks_dry reads four words one after the other, so it may say yes while a drain
+ * takes what it has not read yet: only the look with the world stopped is exact.
  *
  * Seeded bugs (-DBUG=n):
  *  1 a drain is not counted any more while it gives away what it has left
@@ -29,7 +34,7 @@
  *  7 the barrier does not note what is written
  *  8 objects are allocated white
  *  9 late work that was cut off by its budget passes for done
- * 10 the last look does not ask for stacks put aside
+ * 10 the last look does not ask for goroutines that were asked to stop
  * 11 (PLAIN) plain roots are not scanned again
  * 12 the stop leaves the barrier buffers alone
  */
@@ -504,11 +509,8 @@ inline gc_wait_asked()
         :: else -> break
         od;
         g = 0;
-        do
-        :: atomic { shard != 0 -> g = shard; shard = 0 };
-            gc_scan_block(me, g, ok)
-        :: else -> break
-        od;
+        /* In C shards too: here nobody leaves any unless we want his P. */
+        assert(shard == 0);
         atomic { gcw_dispose(me) };
         nworking--;
         if
