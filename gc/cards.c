@@ -57,9 +57,7 @@ static void scan_card(uintptr_t lo, uintptr_t *traced, struct gcwork *w)
      * being now have no old objects. */
     if (s != NULL &&
         atomic_load_explicit(&s->state, memory_order_acquire) == SPAN_INUSE &&
-        lo - s->base < s->npages << PAGE_SHIFT &&
-        (s->live != 0 ||
-         s->large)) /* else all in it came since the last sweep */
+        lo - s->base < s->npages << PAGE_SHIFT)
         scan_span_part(s, lo, hi, traced, w);
 }
 
@@ -74,8 +72,8 @@ void gc_scan_cards(struct gcwork *w, uint32_t job)
         return;
     for (size_t i = 0; i < CARD_BLOCK / CARD; i += 16) {
         __m128i c = _mm_load_si128((const __m128i *)(const void *)(card + i));
-        uint32_t hits = (uint32_t)_mm_movemask_epi8(
-            _mm_or_si128(_mm_cmpeq_epi8(c, before), _mm_cmpeq_epi8(c, now)));
+        uint32_t hits = (uint32_t)_mm_movemask_epi8(_mm_or_si128(
+            _mm_cmpeq_epi8(c, before), _mm_cmpeq_epi8(c, now)));
         for (; hits != 0; hits &= hits - 1)
             scan_card(lo + (i + (size_t)__builtin_ctz(hits)) * CARD, &traced,
                       w);

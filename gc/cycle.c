@@ -297,7 +297,7 @@ static void sweep(void)
         releasem(mp);
         if (pages == 0)
             break;
-        if ((i & 1) != 1)
+        if ((i & 15) != 15)
             continue;
         struct p *pp = getg()->m->p;
         int64_t now = nanotime();
