@@ -250,6 +250,8 @@ tarn_status tarn_trace_start(const char *path)
     if (st == TARN_OK) {
         stopTheWorld();
         switch_on();
+        /* All others begin again, or come out of a native call. */
+        timeline_event(TRACE_EXECUTE, getg()->m->p, getg(), 0, 0);
         startTheWorld();
     }
     atomic_store(&state, st == TARN_OK ? ON : OFF);

@@ -238,6 +238,7 @@ __attribute__((noinline)) static void timeline_worker(void *c)
 
 static void do_things(void)
 {
+    size_t others = tarn_goroutines();
     tarn_chan *c = new_chan(8, 0);
     for (uint64_t i = 0; i < 3; i++) {
         uint64_t v = i;
@@ -248,6 +249,8 @@ static void do_things(void)
     }
     CHECK_ST(tarn_world_stop(), TARN_OK);
     CHECK_ST(tarn_world_start(), TARN_OK);
+    while (tarn_goroutines() > others)
+        tarn_yield();
 }
 
 static void check_things(void)
