@@ -4,7 +4,8 @@
  *
  * Sizes are of a release build; in a debug build, which verifies the heap at each
  * mark, they are a tenth, and less under sanitizers. TARN_TEST_PERCENT=N takes N
- * percent of them instead. What needs more memory than there is is skipped. */
+ * percent of them instead. What needs more memory than there is is skipped.
+ * TARN_TEST_STRICT=1 also asks that memlimit is kept at all times. */
 #include <sys/resource.h>
 
 #include "base/options.h"
@@ -716,9 +717,18 @@ static void within_memlimit(void)
            (size_t)options.memlimit / MiB, LIVE / MiB, (size_t)most / MiB,
            s.cycles, s.limited);
     check_live_part(*root);
-    /* What is allocated during a mark comes on top, and where the collector had
-     * its share of the CPUs (limited) the limit gives way. */
-    CHECK_LE(most, 4 * (uint64_t)options.memlimit);
+    /* On a machine with enough CPUs the limit is kept at all times. On a busy one
+     * the program may allocate while the collector waits for its turn, and nothing
+     * holds it back: so that is tested only if asked for. */
+    if (getenv("TARN_TEST_STRICT") != NULL)
+        CHECK_LE(most, (uint64_t)options.memlimit + 12 * MiB);
+    /* Afterwards it is, but for what describes memory, which stays, and for half
+     * of what lives, which is kept free beyond the goal (run_cycle). */
+    collect();
+    collect();
+    s = stats();
+    CHECK_LE(s.heap_mapped_bytes - heap_metadata_bytes(),
+             (uint64_t)options.memlimit + LIVE / 2 + 12 * MiB);
 }
 
 /* More lives than it allows: the program comes to its end, and the collector takes
