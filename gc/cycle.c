@@ -237,6 +237,7 @@ static void mark_to_the_end(void)
 
 static void start_mark(bool full)
 {
+    trace_event(TRACE_MARK, getg(), gc.cycles_started, full);
     refresh_segments();
     worldsema_acquire();
     atomic_store(&gc.stop_kind, STOP_GC_START);
@@ -267,6 +268,7 @@ static void finish_mark(void)
 {
     atomic_store(&gc.blacken, false);
     atomic_store(&gc.phase, GC_MARKTERM);
+    trace_event(TRACE_MARKTERM, getg(), 0, 0);
     if (options.checkmark)
         checkmark();
     if (options.stackescape)
@@ -290,6 +292,7 @@ static void finish_mark(void)
         atomic_fetch_add(&gc.young, 1);
     startTheWorldWithSema();
     worldsema_release();
+    trace_event(TRACE_SWEEP, getg(), 0, 0);
     gc_bufs_trim();
 }
 
@@ -302,7 +305,7 @@ static void sweep(void)
         releasem(mp);
         if (pages == 0)
             break;
-        if ((i & 1) != 1)
+        if ((i & 15) != 15)
             continue;
         struct p *pp = getg()->m->p;
         int64_t now = nanotime();
@@ -338,6 +341,7 @@ static void run_cycle(bool forced)
     mark_to_the_end();
     finish_mark();
     sweep();
+    trace_event(TRACE_SWEPT, getg(), 0, 0);
     pacer_swept();
     stack_set_first(atomic_load(&gc.stack_scan_bytes) - stack_bytes0,
                     atomic_load(&gc.stacks_scanned) - stacks0);
@@ -451,6 +455,7 @@ static void assist_on_g0(void *vargs)
     struct p *pp = mp->p;
     /* Our own stack may be somebody's next root job. */
     casGToWaiting(a->gp, Grunning, WAIT_GC_ASSIST);
+    trace_event(TRACE_ASSIST, a->gp, 0, 0);
     int64_t t0 = nanotime();
     struct drain_limits lim = {.deadline = t0 + ASSIST_MAX_NS,
                                .work = (uint64_t)a->work,
@@ -458,6 +463,7 @@ static void assist_on_g0(void *vargs)
     gc_drain(pp, &lim);
     a->did = (int64_t)lim.did;
     int64_t took = nanotime() - t0;
+    trace_event(TRACE_ASSISTED, a->gp, 0, 0);
     hist_add(&gc.assist_hist, (uint64_t)took);
     atomic_fetch_add_explicit(&gc.assist_ns, (uint64_t)took,
                               memory_order_relaxed);

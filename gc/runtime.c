@@ -4,6 +4,7 @@
 #include "base/options.h"
 #include "base/sysmem.h"
 #include "gc/gc.h"
+#include "sched/timeline.h"
 
 static bool p_init(struct p *pp)
 {
@@ -30,6 +31,12 @@ static size_t reservation(void)
         want > r.rlim_cur / 2)
         want = ALIGN_DOWN((size_t)(r.rlim_cur / 2), (size_t)1 << 20);
     return want;
+}
+
+static void heap_size(uint64_t *bytes, uint64_t *goal)
+{
+    *bytes = atomic_load(&heap.live);
+    *goal = atomic_load(&gc.goal);
 }
 
 static void say_debug_modes(void)
@@ -59,6 +66,7 @@ static tarn_status start(const struct tarn_options *o)
     sched_hooks.shade = gc_shade_hook;
     sched_hooks.alloc = alloc_for_sched;
     sched_hooks.stw_done = gc_stw_done;
+    sched_hooks.heap_size = heap_size;
     uint32_t procs =
         options.maxprocs ? (uint32_t)options.maxprocs : cpu_count();
     return sched_init(procs);
@@ -93,8 +101,11 @@ tarn_status tarn_main(const struct tarn_options *opts, tarn_fn fn, void *arg)
         st = start(&o);
         broken = st != TARN_OK;
     }
-    if (st == TARN_OK)
+    if (st == TARN_OK) {
+        timeline_main_begin();
         st = sched_run(fn, arg);
+        timeline_main_end();
+    }
     atomic_store(&running, false);
     return st;
 }

@@ -39,6 +39,7 @@ struct p *releasep(void)
     struct p *pp = mp->p;
     ASSERT(pp != NULL && atomic_load(&pp->m) == mp &&
            atomic_load(&pp->status) == Prunning);
+    trace_event(TRACE_RELEASE, NULL, 0, 0);
     set_local_cache(NULL);
     mp->p = NULL;
     atomic_store(&pp->m, NULL);

@@ -255,6 +255,7 @@ struct p {
     bool sysmon_insyscall;
 
     struct trace_ring trace;
+    struct timeline_chunk *timeline; /* while one is recorded */
 };
 
 struct m {
@@ -417,6 +418,7 @@ struct sched_hooks {
     void (*goexit)(struct g *gp); /* on g0, gp is about to be dead */
     /* Every stop, when the world runs again: whole and stopping time. */
     void (*stw_done)(int64_t total_ns, int64_t stopping_ns);
+    void (*heap_size)(uint64_t *bytes, uint64_t *goal); /* any thread */
 };
 extern struct sched_hooks sched_hooks;
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "sched/sched.h"
+#include "sched/timeline.h"
 
 uint32_t trace_on;
 /* Of threads without a P. */
@@ -18,7 +19,7 @@ void trace_init(void)
 {
     began_tsc = __builtin_ia32_rdtsc();
     began_ns = nanotime();
-    trace_on = TARN_CHECKS >= 2 || options.trace != 0;
+    trace_on = TARN_CHECKS >= 2 || options.trace != 0 ? TRACE_ON_RINGS : 0;
     if (options.trace)
         base_hooks.crash_report = trace_print;
 }
@@ -37,6 +38,11 @@ void trace_event_slow(enum trace_kind kind, struct g *gp, uint64_t a,
     struct m *mp = self != NULL ? self->m : NULL;
     struct p *pp =
         mp != NULL ? atomic_load_explicit(&mp->p, memory_order_relaxed) : NULL;
+    uint32_t on = __atomic_load_n(&trace_on, __ATOMIC_RELAXED);
+    if (on & TRACE_ON_TIMELINE)
+        timeline_event(kind, pp, gp, a, b);
+    if (!(on & TRACE_ON_RINGS) || kind >= TRACE_RELEASE)
+        return;
     struct trace_ring *r = pp != NULL ? &pp->trace : &unowned;
     uint64_t n;
     if (pp != NULL) {
@@ -230,7 +236,7 @@ NO_SANITIZE static void print_frames(uint64_t goid)
 NO_SANITIZE void trace_print(void)
 {
     static _Atomic bool printing;
-    if (!trace_on || atomic_exchange(&printing, true))
+    if (!(trace_on & TRACE_ON_RINGS) || atomic_exchange(&printing, true))
         return;
     struct printer p = {.now_tsc = __builtin_ia32_rdtsc(),
                         .goid = atomic_load(&blamed)};

@@ -29,7 +29,15 @@
     X(EXIT, "ends", NULL, NULL)                                                \
     X(STW_ASK, "asks for a stop of the world", NULL, NULL)                     \
     X(STW_STOPPED, "has stopped the world", "ns", NULL)                        \
-    X(STW_START, "starts the world", NULL, NULL)
+    X(STW_START, "starts the world", NULL, NULL)                               \
+    X(MARK, "begins a collection", "number", "full")                           \
+    X(MARKTERM, "has marked everything", NULL, NULL)                           \
+    X(SWEEP, "sweeps", NULL, NULL)                                             \
+    X(SWEPT, "has swept everything", NULL, NULL)                               \
+    /* For the timeline only: */                                               \
+    X(RELEASE, "gives up its P", NULL, NULL)                                   \
+    X(ASSIST, "assists", NULL, NULL)                                           \
+    X(ASSISTED, "has assisted", NULL, NULL)
 enum trace_kind {
 #define TRACE_ENUM_(name, text, a, b) TRACE_##name,
     TRACE_KINDS(TRACE_ENUM_)
@@ -50,7 +58,10 @@ struct trace_ring {
 };
 
 struct g;
-/* Said to be hidden, it is compared where it lies, without its address. */
+/* What events are for, as bits; TIMELINE changes with the world stopped.
+ * Said to be hidden, it is compared where it lies, without its address. */
+#define TRACE_ON_RINGS 1u
+#define TRACE_ON_TIMELINE 2u /* timeline.h */
 extern uint32_t trace_on __attribute__((visibility("hidden")));
 void trace_init(void); /* after the options are known */
 COLD void trace_event_slow(enum trace_kind kind, struct g *gp, uint64_t a,
@@ -58,7 +69,7 @@ COLD void trace_event_slow(enum trace_kind kind, struct g *gp, uint64_t a,
 ALWAYS_INLINE void trace_event(enum trace_kind kind, struct g *gp, uint64_t a,
                                uint64_t b)
 {
-    if (unlikely(trace_on != 0))
+    if (unlikely(__atomic_load_n(&trace_on, __ATOMIC_RELAXED) != 0))
         trace_event_slow(kind, gp, a, b);
 }
 

@@ -12,6 +12,7 @@
 #include "tarn/preempt.h"
 #include "tarn/sched.h"
 #include "tarn/sync.h"
+#include "tarn/trace.h"
 #include "tarn/unsafe.h"
 
 #endif
