@@ -6,8 +6,9 @@
  * keeps it alive, and so does a pointer one past its end that is held on a
  * stack. Objects never move.
  *
- * All alloc functions allocate and may preempt and (so) move the stack; they
- * must be called on a goroutine. They return NULL, with tarn_last_error set,
+ * All alloc functions allocate and may preempt and (so) move the stack; where the
+ * heap is far over its goal they may block the goroutine for a moment. They must
+ * be called on a goroutine. They return NULL, with tarn_last_error set,
  * when called elsewhere, when the size overflows, or when memory is refused
  * (option oom=throw ends the process instead of the last).
  */
