@@ -473,6 +473,8 @@ static void test_stwwatch(void)
         "refused: not managed text", "refused: asynchronous preemption is off"};
     for (int i = 0; i < 2; i++) {
         int st = harness_child(late_child, env[i], out, sizeof out);
+        if (!WIFEXITED(st))
+            fprintf(stderr, "status %#x\n%s", (unsigned)st, out);
         CHECK(WIFEXITED(st));
         CHECK_STR(out, "stop of the world waits since ");
         CHECK_STR(out, "goroutine ");
