@@ -40,6 +40,9 @@ if(TARN_SANITIZE)
     add_link_options(-fsanitize=${TARN_SANITIZE})
     if(TARN_SANITIZE STREQUAL "undefined")
         list(APPEND sanitize -fno-sanitize-recover=all)
+        # The runtime has frames on stacks that move: see tarn_managed_sources.
+        target_compile_options(tarn_layer_flags INTERFACE
+            $<$<COMPILE_LANGUAGE:C>:-fno-sanitize=object-size>)
     endif()
     # Instrumented code confuses gcc about what is initialised; and it warns
     # of fences, which its thread sanitizer does not follow.

@@ -13,6 +13,10 @@
 # -include tarn/managed.h tells the runtime where the text of the sources is, so
 # that goroutines can be stopped anywhere in it; -fno-lto keeps it together.
 #
+# -fno-sanitize=object-size: compilers compute an address minus that of its object
+# for this check of UndefinedBehaviorSanitizer, and keep the part that does not
+# change in a loop, 8 - &object: no word that a move of the stack adjusts.
+#
 # Such a target links tarn::tarn, the static library: lld cannot redirect its
 # calls to a shared one. But a MODULE, which a program loads that has the
 # runtime (and exports it: ENABLE_EXPORTS), links tarn::module, which this does.
@@ -41,11 +45,12 @@ function(tarn_managed_sources target)
     if(ARGN)
         set_property(SOURCE ${ARGN} APPEND PROPERTY
             COMPILE_OPTIONS -fsplit-stack -fcf-protection=none -fno-lto
-            "SHELL:-include tarn/managed.h")
+            -fno-sanitize=object-size "SHELL:-include tarn/managed.h")
     else()
         target_compile_options(${target} PRIVATE
             "$<$<COMPILE_LANGUAGE:C>:-fsplit-stack;-fcf-protection=none>"
-            "$<$<COMPILE_LANGUAGE:C>:-fno-lto;SHELL:-include tarn/managed.h>")
+            "$<$<COMPILE_LANGUAGE:C>:-fno-lto;SHELL:-include tarn/managed.h>"
+            $<$<COMPILE_LANGUAGE:C>:-fno-sanitize=object-size>)
     endif()
     get_target_property(type ${target} TYPE)
     if(type STREQUAL "EXECUTABLE")

@@ -305,7 +305,7 @@ static void sweep(void)
         releasem(mp);
         if (pages == 0)
             break;
-        if ((i & 15) != 15)
+        if ((i & 1) != 1)
             continue;
         struct p *pp = getg()->m->p;
         int64_t now = nanotime();

@@ -156,24 +156,64 @@ static bool sweep_and_put(struct slot_info *si, struct mspan *s)
     return false;
 }
 
+#define SWEEP_BATCH 8u
+
+/* Some of l, in the order in which they were in it. */
+static uint32_t take_some(struct slot_info *si, struct span_list *l,
+                          struct mspan **out)
+{
+    uint32_t n = 0;
+    if (list_empty(l))
+        return 0;
+    lock(&si->lock);
+    while (n < SWEEP_BATCH && (out[n] = list_pop(l)) != NULL)
+        n++;
+    unlock(&si->lock);
+    return n;
+}
+
+/* Sweeps them; the pages of those in which nothing lives go back, the others on
+ * the lists where they belong now. Returns the pages swept. */
+static size_t sweep_batch(struct slot_info *si, struct mspan **s, uint32_t n)
+{
+    size_t swept = 0;
+    uint32_t left = 0, i = swept_index();
+    for (uint32_t k = 0; k < n; k++) {
+        span_sweep(s[k]);
+        swept += s[k]->npages;
+        if (s[k]->live == 0)
+            pages_free(s[k]);
+        else
+            s[left++] = s[k];
+    }
+    if (left == 0)
+        return swept;
+    lock(&si->lock);
+    for (uint32_t k = 0; k < left; k++)
+        list_push(s[k]->live < s[k]->nelems ? &si->partial[i] : &si->full[i],
+                  s[k]);
+    unlock(&si->lock);
+    return swept;
+}
+
 size_t heap_sweep_one(void)
 {
     if (!sweep_begin())
         return 0;
     size_t swept = 0;
+    struct mspan *batch[SWEEP_BATCH];
     uint32_t i = !swept_index();
     uint32_t n = atomic_load_explicit(&heap.nslots, memory_order_acquire);
     uint32_t slot =
         atomic_load_explicit(&heap.sweep_cursor, memory_order_relaxed);
     for (; slot < n; slot++) {
         struct slot_info *si = &heap.slots[slot];
-        struct mspan *s = take(si, &si->full[i]);
-        if (s == NULL)
-            s = take(si, &si->partial[i]);
-        if (s != NULL) {
+        uint32_t taken = take_some(si, &si->full[i], batch);
+        if (taken == 0)
+            taken = take_some(si, &si->partial[i], batch);
+        if (taken != 0) {
             cursor_advance(slot);
-            swept = s->npages;
-            sweep_and_put(si, s);
+            swept = sweep_batch(si, batch, taken);
             break;
         }
     }
@@ -335,6 +375,7 @@ static void entry_fill(struct mcache *c, uint32_t slot, struct mspan *s)
 {
     struct mcache_entry *e = &c->entries[slot];
     e->span = s;
+    s->young = true;
     e->size = (uint16_t)s->elemsize;
     e->startbits = s->startbits;
     if (s->live > 0 || s->freeindex > 0)
@@ -467,6 +508,7 @@ uintptr_t heap_alloc_large(size_t n, enum layout layout, struct tarn_type *type)
     s->layout = (uint8_t)layout;
     s->startbits = heap.slots[SLOT_LARGE].startbits;
     s->large = true;
+    s->young = true;
     s->live = 1;
     s->freeindex = 1;
     s->hook = 0;

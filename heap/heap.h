@@ -142,6 +142,7 @@ struct mspan {
     uint8_t startbits; /* static meta bits of each first granule */
     bool large;
     bool needzero;          /* memory may be dirty */
+    bool young;             /* may hold objects that are not old */
     struct tarn_type *type; /* NULL for built-in layouts */
 
     /* What allocation and sweeping use. */
@@ -419,8 +420,8 @@ ALWAYS_INLINE uint8_t heap_marked(uint8_t meta)
 /* World stopped, mark complete, all mcaches flushed: garbage may be swept. The
  * sweep before must be done. */
 void heap_sweep_start(void);
-/* Sweeps one span; pages swept, or 0 when nothing is left to take (others may
- * still be at work: see heap_sweep_done). Any thread; no P needed. */
+/* Sweeps a few spans of one slot; pages swept, or 0 when nothing is left to take
+ * (others may still be at work: see heap_sweep_done). Any thread; no P needed. */
 size_t heap_sweep_one(void);
 /* True when every span of this generation has been swept. */
 bool heap_sweep_done(void);

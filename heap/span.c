@@ -131,6 +131,7 @@ void span_setup(struct mspan *s, uint32_t slot)
     s->large = false;
     s->live = 0;
     s->freeindex = 0;
+    s->young = false;
     s->hook = 0;
     atomic_store_explicit(
         &s->sweepgen,
@@ -239,7 +240,7 @@ bool span_take_run(struct mspan *s, uint32_t *from, uint32_t *to)
 
 /* Counts of objects. */
 struct tally {
-    uint32_t live, dead;
+    uint32_t live, dead, old; /* old: of live, by a young collection */
 };
 
 static inline uint32_t sum_lanes(__m128i v)
@@ -260,7 +261,7 @@ ALWAYS_INLINE struct tally sweep_words(uint8_t *m, size_t n, bool full)
      * other. */
     const __m128i key =
         _mm_set1_epi8((char)(full ? color : META_COLOR ^ color));
-    __m128i nl = none, nd = none;
+    __m128i nl = none, nd = none, no = none;
     DASSERT(n <= 255 * sizeof(__m128i));
     for (__m128i *v = (__m128i *)m, *end = v + (n + 15) / 16; v < end; v++) {
         __m128i w = _mm_load_si128(v), c = _mm_and_si128(w, all);
@@ -276,17 +277,19 @@ ALWAYS_INLINE struct tally sweep_words(uint8_t *m, size_t n, bool full)
             live = _mm_andnot_si128(_mm_or_si128(is, is_none),
                                     _mm_cmpeq_epi8(c, c));
         }
+        if (!full)
+            no = _mm_sub_epi8(no, _mm_cmpeq_epi8(c, all));
         nl = _mm_sub_epi8(nl, live);
         nd = _mm_sub_epi8(nd, dead);
         _mm_store_si128(v, _mm_andnot_si128(_mm_and_si128(dead, all), w));
     }
-    return (struct tally){sum_lanes(nl), sum_lanes(nd)};
+    return (struct tally){sum_lanes(nl), sum_lanes(nd), sum_lanes(no)};
 }
 
 static struct tally sweep_places(uint8_t *m, uint32_t n, size_t stride,
                                  bool full)
 {
-    struct tally t = {0, 0};
+    struct tally t = {0, 0, 0};
     for (uint32_t i = 0; i < n; i++, m += stride) {
         uint8_t b = meta_load(m);
         if ((b & META_COLOR) == 0)
@@ -296,6 +299,7 @@ static struct tally sweep_places(uint8_t *m, uint32_t n, size_t stride,
             meta_store(m, b & (uint8_t)~META_COLOR);
         } else {
             t.live++;
+            t.old += (b & META_COLOR) == META_COLOR;
             if (full)
                 meta_store(m, b | META_COLOR);
         }
@@ -326,6 +330,12 @@ void span_sweep(struct mspan *s)
            span_state(s) == SPAN_INUSE);
     if (s->hook != 0)
         heap_hooks.sweep_specials(s);
+    if (!heap.full && !s->young) {
+        /* Nothing in it was white, and nothing has been taken from it. */
+        DASSERT(s->freeindex == 0 || s->large);
+        atomic_store_explicit(&s->sweepgen, gen, memory_order_relaxed);
+        return;
+    }
     uint8_t *m = heap_meta(s->base);
     size_t stride = s->elemsize / GRANULE;
     if (unlikely(options.clobberfree))
@@ -338,6 +348,7 @@ void span_sweep(struct mspan *s)
     else
         t = sweep_words(m, s->nelems * stride, false);
     s->live = t.live;
+    s->young = !heap.full && t.old < t.live;
     s->freeindex = 0;
     atomic_store_explicit(&s->sweepgen, gen, memory_order_relaxed);
     if (t.dead > 0) {

@@ -8,6 +8,21 @@
 #include "sched/sched.h"
 #include "tarn/native.h"
 
+/* ThreadSanitizer follows descriptors through libc's functions. It has to be told
+ * that one was closed without them, or the next with this number, made by another
+ * goroutine, is taken for the same one and reported as a race. */
+#if TARN_TSAN
+/* <sanitizer/linux_syscall_hooks.h>, which Debian's gcc comes without. */
+void __sanitizer_syscall_pre_impl_close(long fd);
+#define TELL_TSAN(nr, fd)                                                      \
+    do {                                                                       \
+        if ((nr) == SYS_close)                                                 \
+            __sanitizer_syscall_pre_impl_close(fd);                            \
+    } while (0)
+#else
+#define TELL_TSAN(nr, fd) (void)0
+#endif
+
 /* Not libc's wrappers: they would leave the error in errno. */
 static long raw_syscall(long nr, long a, long b, long c, long d, long e, long f)
 {
@@ -33,6 +48,7 @@ static long do_syscall(const char *what, long nr, long a, long b, long c,
 {
     if (!require_goroutine(what))
         return -EPERM;
+    TELL_TSAN(nr, a);
     tarn_native_enter();
     long ret = raw_syscall(nr, a, b, c, d, e, f);
     tarn_native_leave();

@@ -47,8 +47,8 @@ static struct {
         injected, restarted, refused[REFUSALS];
 } count;
 
-/* Below the interrupted sp: red zone, return address, flags, 15 registers,
- * alignment, mcall's seven words. Sanitizers' mcall is C. */
+/* Below the interrupted sp: red zone, return address, flags, 15 registers and two
+ * of them once more, alignment, mcall's seven words. Sanitizers' mcall is C. */
 #define ASYNC_STACK (TARN_FIBERS ? (size_t)16 << 10 : (size_t)512)
 #define RED_ZONE 128
 
@@ -265,12 +265,12 @@ static enum refusal isAsyncSafePoint(struct m *mp, struct g *gp, uintptr_t pc,
 }
 
 /* As if the instruction at resume had been preceded by a call of fn, made below
- * the red zone. */
+ * the red zone. The stack pointer need not be a multiple of 8: see asyncPreempt. */
 static void pushCall(ucontext_t *uc, void (*fn)(void), uintptr_t resume)
 {
     greg_t *r = uc->uc_mcontext.gregs;
     uintptr_t sp = (uintptr_t)r[REG_RSP] - RED_ZONE - sizeof(uintptr_t);
-    *(uintptr_t *)sp = resume;
+    memcpy((void *)sp, &resume, sizeof resume);
     r[REG_RSP] = (greg_t)sp;
     r[REG_RIP] = (greg_t)(uintptr_t)fn;
 }

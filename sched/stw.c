@@ -27,8 +27,9 @@ void post_preempt(struct g *gp, struct m *mp)
         return;
     /* The thread may be one that detaches or ends. */
     lock_slot(mp);
+    /* Acquire: minit stores it without the lock. */
     _Atomic uintptr_t *slot =
-        atomic_load_explicit(&mp->tls_guard, memory_order_relaxed);
+        atomic_load_explicit(&mp->tls_guard, memory_order_acquire);
     if (slot != NULL)
         atomic_store_explicit(slot, STACK_PREEMPT, memory_order_release);
     unlock_slot(mp);

@@ -117,6 +117,9 @@ static struct foreign *new_foreign(void)
     f->m.g0->stack.lo = f->g0_stack;
     f->m.g0->stack.hi = f->g0_stack + FOREIGN_G0_STACK;
     f->g.foreign = true;
+    /* For good: whoever has stopped the world may look at it while a thread
+     * attaches, which needs no P until its stack can be scanned. */
+    f->g.kind = STACK_FIXED;
     casgstatus(&f->g, Gidle, Gdead);
     allgadd(&f->g);
     return f;
@@ -229,7 +232,6 @@ static void start_goroutine(struct foreign *f, uintptr_t sp)
     struct g *gp = &f->g;
     struct m *mp = &f->m;
     mp->g0->sched_sp = ALIGN_DOWN(mp->g0->stack.hi - 64, (uintptr_t)16);
-    gp->kind = STACK_FIXED;
     gp->fn = NULL;
     gp->goid = atomic_fetch_add(&sched.goidgen, 16) + 1;
     gp->stackguard1 = gp->stack.lo + STACK_GUARD;

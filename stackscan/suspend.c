@@ -167,6 +167,8 @@ void scanstack_native(struct g *gp,
 void stack_clear_unused(struct g *gp)
 {
     uintptr_t sp = gp->sched_sp, lo = gp->stack.lo;
+    if (lo == 0)
+        return; /* it gets one when it first runs */
     if (gp->syscallsp != 0) {
         if (gp->throwsplit || gp->foreign) {
             /* Native code may be running there: later. */
@@ -185,7 +187,7 @@ void stack_clear_unused(struct g *gp)
             vm_decommit((void *)lo, page - lo);
         lo = page > lo ? page : lo;
     }
-    if (gp->kind == STACK_COPYING && lo != 0 && sp - lo > STACK_POISONED)
+    if (gp->kind == STACK_COPYING && sp - lo > STACK_POISONED)
         lo += STACK_POISONED;
     memset((void *)lo, 0, sp - lo);
 }

@@ -21,11 +21,14 @@ __attribute__((unused)) static void close_both(const int fds[2])
 __attribute__((unused)) static char *forbidden(void)
 {
     static char *page;
-    if (page == NULL) {
-        page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        CHECK(page != MAP_FAILED);
+    char *p = __atomic_load_n(&page, __ATOMIC_ACQUIRE);
+    if (p == NULL) {
+        /* Several goroutines may come here at once: one more page each. */
+        p = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CHECK(p != MAP_FAILED);
+        __atomic_store_n(&page, p, __ATOMIC_RELEASE);
     }
-    return page;
+    return p;
 }
 
 static char temp_dir[] = "/tmp/tarn-syscalls-XXXXXX";

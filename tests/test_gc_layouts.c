@@ -28,9 +28,12 @@ static const uint32_t odd_words[] = {0, 3, 63, 64, 65, 129};
 static void trace_words(uint64_t *w, size_t step, size_t words,
                         tarn_tracer *tracer)
 {
-    for (size_t i = 0; i < words; i += step)
-        if (w[i] != 0)
-            tarn_trace(tracer, reveal(w[i]));
+    /* While put stores there. */
+    for (size_t i = 0; i < words; i += step) {
+        uint64_t v = __atomic_load_n(&w[i], __ATOMIC_RELAXED);
+        if (v != 0)
+            tarn_trace(tracer, reveal(v));
+    }
 }
 
 static void trace_node(void *obj, tarn_tracer *tracer)

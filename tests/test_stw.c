@@ -357,7 +357,8 @@ static void test_unlock_stopped(void)
         tarn_mutex_lock(&handed);
         tarn_waitgroup_add(&handed_over, 1);
         go(wants_mutex, NULL);
-        while (LOAD(handed.q.head) == NULL)
+        /* Bit WAITERS, see sync.c: it has begun to wait in the queue. */
+        while (!(LOAD(handed.state) & 2))
             tarn_yield();
         /* How long makes it a hand-over; more is no harm. */
         tarn_sleep(2000000);

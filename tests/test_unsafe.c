@@ -913,9 +913,9 @@ int main(int argc, char **argv)
     RUN(test_module_twice);
     RUN(test_readers_beside_writers);
     /* Nothing may happen beside an instruction that is stepped. */
-    setenv("TARN", "gcoff=1", 1);
+    setenv("TARN", "gcoff=1,droppreempt=100", 1);
     suite_run(body, 1);
-    setenv("TARN", "gcoff=0", 1);
+    setenv("TARN", "gcoff=0,droppreempt=0", 1);
     suite_run(storm_body, 2);
     return harness_done();
 }

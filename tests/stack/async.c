@@ -438,28 +438,38 @@ static volatile uint64_t hidden;
 static volatile int held, let_go;
 
 /* Reveals the pointer into reg only, and waits there. */
-#define HOLD(name, reg, put, get)                                              \
+#define HOLD_AT(name, reg, enter, put, get, leave)                             \
     NI static void name(void)                                                  \
     {                                                                          \
         uint64_t key = HIDE_KEY;                                               \
         __asm__ volatile("movq %[hidden], %%rax\n"                             \
-                         "xorq %[key], %%rax\n" put "\n"                       \
+                         "xorq %[key], %%rax\n" enter put "\n"                 \
                          "xorl %%eax, %%eax\n"                                 \
                          "movl $1, %[held]\n"                                  \
                          "1: cmpl $0, %[let_go]\n"                             \
                          "je 1b\n" get "\n"                                    \
                          "xorq %[key], %%rax\n"                                \
                          "movq %%rax, %[hidden]\n"                             \
-                         "xorl %%eax, %%eax\n" put "\n"                        \
+                         "xorl %%eax, %%eax\n" put "\n" leave                  \
                          : [hidden] "+m"(hidden), [held] "=m"(held)            \
-                         : [let_go] "m"(let_go), [key] "r"(key)                \
+                         : [let_go] "m"(let_go), [key] "S"(key)                \
                          : "rax", reg, "memory", "cc");                        \
     }
+#define HOLD(name, reg, put, get) HOLD_AT(name, reg, "", put, get, "")
 #define HOLD_GPR(reg)                                                          \
     HOLD(in_##reg, #reg, "movq %%rax, %%" #reg, "movq %%" #reg ", %%rax")
 /* clang-format off */
 HOLD_GPR(rcx) HOLD_GPR(rdi) HOLD_GPR(r8) HOLD_GPR(r11)
 HOLD_GPR(r12) HOLD_GPR(r15)
+/* With the stack pointer at a multiple of 4, where clang leaves it in functions
+ * that call nothing. */
+#define HOLD_ODD(reg, clobber, save, restore)                                  \
+    HOLD_AT(odd_##reg, clobber, save "leaq -132(%%rsp), %%rsp\n",              \
+            "movq %%rax, %%" #reg, "movq %%" #reg ", %%rax",                   \
+            "leaq 132(%%rsp), %%rsp\n" restore)
+HOLD_ODD(rcx, "rcx", "", "")
+HOLD_ODD(rbx, "rbx", "", "")
+HOLD_ODD(rbp, "r9", "movq %%rbp, %%r9\n", "movq %%r9, %%rbp\n")
     /* clang-format on */
     HOLD(in_xmm9, "xmm9", "movq %%rax, %%xmm9", "movq %%xmm9, %%rax")
     /* In the upper quarter of a register that only AVX-512 has. */
@@ -477,10 +487,12 @@ HOLD_GPR(r12) HOLD_GPR(r15)
     void (*fn)(void);
     bool (*can)(void);
 } holds[] = {
-    {"rcx", in_rcx, always},   {"rdi", in_rdi, always},
-    {"r8", in_r8, always},     {"r11", in_r11, always},
-    {"r12", in_r12, always},   {"r15", in_r15, always},
-    {"xmm9", in_xmm9, always}, {"zmm20", in_zmm20, has_avx512},
+    {"rcx", in_rcx, always},         {"rdi", in_rdi, always},
+    {"r8", in_r8, always},           {"r11", in_r11, always},
+    {"r12", in_r12, always},         {"r15", in_r15, always},
+    {"odd rcx", odd_rcx, always},    {"odd rbx", odd_rbx, always},
+    {"odd rbp", odd_rbp, always},    {"xmm9", in_xmm9, always},
+    {"zmm20", in_zmm20, has_avx512},
 };
 
 static void holder(void *arg)

@@ -411,7 +411,13 @@ static void without_maps(void)
     blind = false;
     one_run(false);
     CHECK_EQ(result.dead_alive, ALL);
-    CHECK_EQ(result.changed, result.moved);
+    /* Of many moves the last may lead back to where the number was right. */
+    if (options.stackmove) {
+        CHECK_GT(result.changed, 0);
+        CHECK_LE(result.changed, result.moved);
+    } else {
+        CHECK_EQ(result.changed, result.moved);
+    }
 }
 
 /* A frame that cannot be walked, and all above it: as without maps. */
