@@ -396,7 +396,7 @@ NI static int visit_outer(void *vctx, const uint32_t *elem)
 static int compare(const void *a, const void *b, void *vctx)
 {
     struct ctx *c = vctx;
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     CHECK(c->self == c);
     ++*c->counter;
     touch(x);
@@ -413,11 +413,16 @@ static uint64_t case_callbacks(uint64_t seed)
     c.self = &c;
     CHECK_EQ(each(a, a + ARRAY_N(a), visit_outer, &c), 0);
     CHECK_EQ(counter, 4 * ARRAY_N(a));
-    /* Frames of the C library between ours. */
-    qsort_r(a, ARRAY_N(a), sizeof(a[0]), compare, &c);
+    /* Frames of the C library between ours. Whole words: qsort_r copies elements
+     * to a buffer that it did not clear, and half of a word written over half
+     * of a dead address is what docs/contract.md calls a forged one. */
+    uint64_t keys[ARRAY_N(a)];
+    for (size_t i = 0; i < ARRAY_N(a); i++)
+        keys[i] = a[i];
+    qsort_r(keys, ARRAY_N(a), sizeof(keys[0]), compare, &c);
     for (size_t i = 0; i < ARRAY_N(a); i++) {
-        CHECK(i == 0 || a[i - 1] <= a[i]);
-        c.sum = mix(c.sum, a[i]);
+        CHECK(i == 0 || keys[i - 1] <= keys[i]);
+        c.sum = mix(c.sum, keys[i]);
     }
     return mix(c.sum, counter);
 }
