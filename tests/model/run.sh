@@ -27,11 +27,11 @@ command -v "$spin" >/dev/null ||
 memory=1900 # megabytes; the search is not exhaustive if it needs more
 depth=100000
 # A seeded bug is found at once: there compiling takes longer than searching.
-if [ "$kind" = ok ]; then optimise=-O1; else optimise=-O0; fi
+if [ "$kind" = ok ]; then optimise=-O2; else optimise=-O0; fi
 
 # explore CONFIG: leaves pan's answer in pan.out. Its exit status says nothing.
 explore() {
-    local config=$1 defines=(-DMEMLIM="$memory" -DCOLLAPSE) arguments=(-m"$depth")
+    local config=$1 defines=(-DMEMLIM="$memory") arguments=(-m"$depth")
     if [[ $config == cycles* ]]; then
         config=${config#cycles}
         defines+=(-DNP)

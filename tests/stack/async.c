@@ -328,7 +328,8 @@ static void test_asyncPreempt(void)
         /* Each of the first 500, then some, by the seed: to come to the n-th
          * takes n steps, and the code is a loop. */
         for (step_at = 0;;
-             step_at += 1 + below(&rng, 1 + 2 * (uint32_t)(step_at / 500))) {
+             step_at +=
+             step_at < 500 ? 1 : 1 + below(&rng, (uint32_t)step_at / 25)) {
             step = 0;
             step_done = false;
             uint64_t got = stepped(w);
