@@ -83,6 +83,18 @@ bool vm_decommit(void *p, size_t size)
     return !vm_refused(FAIL_MADVISE) && madvise(p, size, MADV_DONTNEED) == 0;
 }
 
+bool vm_touch(void *p, size_t size)
+{
+    ASSERT_PAGES(p, size);
+#ifdef MADV_POPULATE_WRITE
+    return !vm_refused(FAIL_MADVISE) &&
+           madvise(p, size, MADV_POPULATE_WRITE) == 0;
+#else
+    errno = EINVAL;
+    return false;
+#endif
+}
+
 bool vm_protect(void *p, size_t size)
 {
     ASSERT_PAGES(p, size);

@@ -28,24 +28,25 @@ size_t heap_release_free(size_t keep_bytes);
 
 /* --- the driver's door ------------------------------------------------------- */
 
-static bool wake_driver_unlock(void)
+struct g *gc_request_driver(void)
 {
     struct g *gp = NULL;
+    lock(&gc.lock);
+    gc.requested = true;
     if (gc.driver_parked) {
         gc.driver_parked = false;
         gp = gc.driver;
     }
     unlock(&gc.lock);
-    if (gp != NULL)
-        ready(gp, true);
-    return gp != NULL;
+    return gp;
 }
 
 bool gc_request(void)
 {
-    lock(&gc.lock);
-    gc.requested = true;
-    return wake_driver_unlock();
+    struct g *gp = gc_request_driver();
+    if (gp != NULL)
+        ready(gp, true);
+    return gp != NULL;
 }
 
 /* Returns when a collection that began after the call has been swept. */
@@ -348,9 +349,14 @@ static void run_cycle(bool forced)
     stacks_trim(let_others);
     /* What the next cycle will need is worth keeping. Under clobberfree all is:
      * memory that was given back reads as zeroes. */
-    if (!options.clobberfree)
-        heap_release_free(
-            (size_t)(atomic_load(&gc.goal) - atomic_load(&gc.live) / 2));
+    size_t keep = (size_t)(atomic_load(&gc.goal) - atomic_load(&gc.live) / 2);
+    if (options.clobberfree)
+        ;
+    else if (forced || options.memlimit != 0)
+        heap_release_free(keep);
+    else
+        gc_background_release(keep);
+    atomic_store(&gc.ended, nanotime());
     if (forced)
         atomic_fetch_add(&gc.cycles_forced, 1);
     if (options.gctrace)

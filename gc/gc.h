@@ -116,6 +116,7 @@ struct gcstate {
     int64_t mark_began;
     uint64_t heap_at_start;
     int64_t mark_took;
+    _Atomic int64_t ended; /* the last cycle */
 
     struct mutex buflock; /* RANK_WORKBUFS */
     struct workbuf *full, *empty;
@@ -130,6 +131,7 @@ struct gcstate {
     /* Statistics. */
     _Atomic uint64_t throttled; /* allocations that waited for the mark */
     _Atomic uint64_t limited; /* how often the collector had its share of CPU */
+    _Atomic uint64_t periodic, scavenged, pretouched; /* background.c */
     _Atomic uint64_t cycles, cycles_forced, mark_ns, mark_cpu_ns, assist_ns,
         scanned_bytes, stack_scan_bytes, stacks_scanned, restarts, young;
     struct hist pause, stopping, pause_start, pause_term, assist_hist,
@@ -244,6 +246,8 @@ void gc_allocated(size_t n);
 /* As tarn_gc, young objects only, unless others ask for all. For tests. */
 void gc_collect_young(void);
 bool gc_request(void); /* a cycle, soon; true: the driver was readied */
+/* The same by a thread without a P: the driver, who shall be queued; or NULL. */
+struct g *gc_request_driver(void);
 void gc_maybe_done(void);
 void gc_malloc_init(struct mcache *c); /* malloc.c; for each P's */
 
@@ -257,6 +261,15 @@ void pacer_marked(void); /* world stopped, the mark is complete */
 void pacer_swept(void);
 bool pacer_full(
     void); /* the next collection shall not be of young objects only */
+
+/* --- background.c --------------------------------------------------------------------- */
+
+bool gc_background_start(void); /* false: error set */
+/* Free memory beyond keep bytes goes back to the system, in time. */
+void gc_background_release(size_t keep);
+/* By sysmon, now and then; the longest that a goroutine may go on running where
+ * others wait. */
+int64_t gc_sysmon(int64_t now);
 
 /* --- checkmark.c -------------------------------------------------------------------- */
 

@@ -67,9 +67,11 @@ static tarn_status start(const struct tarn_options *o)
     sched_hooks.alloc = alloc_for_sched;
     sched_hooks.stw_done = gc_stw_done;
     sched_hooks.heap_size = heap_size;
+    sched_hooks.sysmon = gc_sysmon;
     uint32_t procs =
         options.maxprocs ? (uint32_t)options.maxprocs : cpu_count();
-    return sched_init(procs);
+    tarn_status st = sched_init(procs);
+    return st == TARN_OK && !gc_background_start() ? TARN_ESYS : st;
 }
 
 tarn_status tarn_main(const struct tarn_options *opts, tarn_fn fn, void *arg)

@@ -78,6 +78,9 @@ tarn_status tarn_gc_stats(struct tarn_gc_stats *out)
     s.cycles = atomic_load(&gc.cycles);
     s.cycles_young = atomic_load(&gc.young);
     s.limited = atomic_load(&gc.limited);
+    s.cycles_periodic = atomic_load(&gc.periodic);
+    s.scavenged_bytes = atomic_load(&gc.scavenged);
+    s.pretouched_bytes = atomic_load(&gc.pretouched);
     s.cycles_forced = atomic_load(&gc.cycles_forced);
     s.heap_live_bytes = atomic_load(&gc.live);
     s.heap_bytes = atomic_load(&heap.live);

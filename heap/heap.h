@@ -429,6 +429,12 @@ bool heap_sweep_done(void);
  * are left resident; returns the bytes given back. Any thread; takes the page
  * allocator's lock for short times only. */
 size_t heap_release_free(size_t keep_bytes);
+/* One step of it, of some hundred KiB; 0: there is nothing more to give back. */
+size_t heap_release_step(size_t keep_bytes);
+/* Touches some of the ahead bytes of committed memory behind all that was ever
+ * handed out, so that whoever gets it does not have to. By one thread at a time.
+ * How many; 0: they are touched, or the kernel cannot (errno). */
+size_t heap_touch_ahead(size_t ahead);
 /* Bytes that describe the arena, as far as it was ever used. */
 size_t heap_metadata_bytes(void);
 /* Called for each in-use span; world stopped, or by nobody who sweeps. */
@@ -438,6 +444,9 @@ void heap_each_span(void (*fn)(struct mspan *s, void *arg), void *arg);
 struct heap_hooks {
     /* A span with s->hook != 0 is about to be swept. */
     void (*sweep_specials)(struct mspan *s);
+    /* Memory was handed out for the first time, and little of what lies behind
+     * it is touched. Under no lock of the heap. */
+    void (*touch_wanted)(void);
 };
 extern struct heap_hooks heap_hooks;
 

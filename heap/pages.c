@@ -35,6 +35,8 @@ static struct {
     struct mspan *head[BINS], *tail[BINS];
     struct mspan *tree;
     struct mspan *dead; /* unused structs, linked by next */
+    _Atomic uintptr_t touched; /* up to here by heap_touch_ahead */
+    _Atomic size_t ahead;      /* and so much was asked for */
 } pg = {.lock = MUTEX_INIT(PAGES)};
 
 void pages_init(uint8_t *states)
@@ -409,9 +411,17 @@ struct mspan *pages_alloc(size_t n)
     for (size_t i = 0; i < n; i++)
         map_set(s->base + i * PAGE_SIZE, s);
     uintptr_t end = s->base + n * PAGE_SIZE;
-    if (end > atomic_load_explicit(&heap.used_hi, memory_order_relaxed))
+    bool touch = false;
+    if (end > atomic_load_explicit(&heap.used_hi, memory_order_relaxed)) {
         atomic_store_explicit(&heap.used_hi, end, memory_order_release);
+        uintptr_t touched =
+            atomic_load_explicit(&pg.touched, memory_order_relaxed);
+        size_t ahead = atomic_load_explicit(&pg.ahead, memory_order_relaxed);
+        touch = touched < pg.grown && end + ahead / 2 >= touched;
+    }
     unlock(&pg.lock);
+    if (touch && heap_hooks.touch_wanted != NULL)
+        heap_hooks.touch_wanted();
     atomic_fetch_add_explicit(&heap.pages_inuse, n, memory_order_relaxed);
     if (released > 0)
         atomic_fetch_add_explicit(&heap.mapped,
@@ -476,6 +486,24 @@ static bool release_some(struct mspan *s, size_t max, size_t *released)
     return true;
 }
 
+size_t heap_release_step(size_t keep_bytes)
+{
+    size_t keep = keep_bytes >> PAGE_SHIFT, released = 0;
+    lock(&pg.lock);
+    if (pg.dirty_pages > keep) {
+        struct mspan *s = tree_below(SIZE_MAX, UINTPTR_MAX);
+        while (s != NULL && s->live == 0)
+            s = tree_below(s->npages, s->base);
+        for (size_t b = BINS - 1; s == NULL && b > 0; b--)
+            if (pg.head[b] != NULL && pg.head[b]->live > 0)
+                s = pg.head[b];
+        if (s != NULL)
+            release_some(s, pg.dirty_pages - keep, &released);
+    }
+    unlock(&pg.lock);
+    return released;
+}
+
 size_t heap_release_free(size_t keep_bytes)
 {
     /* Longest first: the shortest are the next to be used again. The lock is
@@ -504,6 +532,33 @@ size_t heap_release_free(size_t keep_bytes)
         unlock(&pg.lock);
     }
     return released;
+}
+
+#define TOUCH_STEP ((uintptr_t)256 << 10)
+
+size_t heap_touch_ahead(size_t ahead)
+{
+    /* No lock: touching changes nothing, and what is committed stays so. */
+    atomic_store_explicit(&pg.ahead, ahead, memory_order_relaxed);
+    uintptr_t used = atomic_load_explicit(&heap.used_hi, memory_order_acquire);
+    uintptr_t lo = atomic_load_explicit(&pg.touched, memory_order_relaxed);
+    uintptr_t hi = pages_end();
+    if (lo < used)
+        lo = used;
+    if (hi - used > ahead)
+        hi = used + ahead;
+    hi = ALIGN_DOWN(hi, PAGE_SIZE);
+    if (lo >= hi)
+        return 0;
+    if (hi - lo > TOUCH_STEP)
+        hi = lo + TOUCH_STEP;
+    uintptr_t meta_lo = ALIGN_DOWN((uintptr_t)heap_meta(lo), OS_PAGE);
+    uintptr_t meta_hi = ALIGN_UP((uintptr_t)heap_meta(hi), OS_PAGE);
+    if (!vm_touch((void *)meta_lo, meta_hi - meta_lo) ||
+        !vm_touch((void *)lo, hi - lo))
+        return 0;
+    atomic_store_explicit(&pg.touched, hi, memory_order_relaxed);
+    return hi - lo;
 }
 
 void heap_page_counts(struct heap_page_counts *out)

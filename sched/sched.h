@@ -402,6 +402,8 @@ struct sched_hooks {
      * else to do. Called with pp held, not under locks. */
     struct g *(*gc_worker)(struct p *pp, bool idle);
     bool (*gc_work_available)(void);
+    /* By sysmon, each time it looks: the longest slice from now on. */
+    int64_t (*sysmon)(int64_t now);
     /* gp, asked to stop, is about to. On g0. */
     enum stopping (*stopping)(struct g *gp);
     /* The caller waits for somebody's scan bit: what it can do about that. */

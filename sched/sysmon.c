@@ -45,10 +45,12 @@ static bool in_syscall(struct p *pp)
 }
 
 /* How many Ps were taken from native calls. *next: when the first slice of a busy
- * P ends, if that is before it. */
-static uint32_t retake(int64_t now, int64_t *next, bool *preempted)
+ * P ends, if that is before it. most: of a slice, from now on. */
+static uint32_t retake(int64_t now, int64_t most, int64_t *next,
+                       bool *preempted)
 {
     uint32_t n = 0;
+    int64_t slice = most < FORCE_PREEMPT_NS ? most : FORCE_PREEMPT_NS;
     for (uint32_t i = 0; i < nprocs; i++) {
         struct p *pp = allp[i];
         if (atomic_load(&pp->status) != Prunning)
@@ -57,9 +59,11 @@ static uint32_t retake(int64_t now, int64_t *next, bool *preempted)
          * the time has a slice too. */
         uint32_t t = atomic_load_explicit(&pp->schedtick, memory_order_relaxed);
         bool slice_over = false;
+        if (pp->sysmon_schedwhen - now > slice)
+            pp->sysmon_schedwhen = now + slice;
         if (pp->sysmon_schedtick != t) {
             pp->sysmon_schedtick = t;
-            pp->sysmon_schedwhen = now + FORCE_PREEMPT_NS;
+            pp->sysmon_schedwhen = now + slice;
             pp->sysmon_reissue = SYSMON_REISSUE_NS;
         } else if (pp->sysmon_schedwhen <= now) {
             /* Look again soon: to see when the next slice begins, and because
@@ -142,6 +146,9 @@ static bool sleep_deep(int64_t now)
         return false;
     }
     int64_t ns = SYSMON_DEEP_NS;
+    if (options.gcperiod != 0 && options.gcperiod < ns)
+        ns = options.gcperiod > SYSMON_MAX_NS ? options.gcperiod
+                                              : SYSMON_MAX_NS;
     if (next != 0 && next - now < ns)
         ns = next - now;
     nap(&sched.sysmonwait, ns);
@@ -178,6 +185,8 @@ void *sysmon_thread(void *vmp)
         atomic_fetch_add_explicit(&sched.sysmon_rounds, 1,
                                   memory_order_relaxed);
         int64_t now = nanotime();
+        int64_t most =
+            sched_hooks.sysmon ? sched_hooks.sysmon(now) : INT64_MAX;
         if (sleep_deep(now)) {
             idle = 0;
             slice_end = INT64_MAX;
@@ -190,7 +199,7 @@ void *sysmon_thread(void *vmp)
             startm(NULL, false);
         slice_end = INT64_MAX;
         bool preempted = false;
-        if (retake(now, &slice_end, &preempted) != 0)
+        if (retake(now, most, &slice_end, &preempted) != 0)
             idle = 0;
         else
             idle++;

@@ -63,6 +63,9 @@ struct tarn_gc_stats {
     uint64_t cycles_young;   /* collections of young objects only */
     uint64_t limited;        /* times the collector had used up its half of the
                                 CPUs: assists pause, memlimit may be exceeded */
+    uint64_t cycles_periodic; /* collections that option gcperiod asked for */
+    uint64_t scavenged_bytes; /* given back to the system in the background */
+    uint64_t pretouched_bytes; /* made resident before they were needed */
 };
 
 /* foreign. */

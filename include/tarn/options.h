@@ -70,7 +70,11 @@
     X(deadlock, BOOL, 1, 0, 1,                                                 \
       "in tarn_main, report when every goroutine is blocked forever")          \
     X(seed, COUNT, 0, 0, INT64_MAX,                                            \
-      "seed of all runtime randomness; 0 = from the clock")
+      "seed of all runtime randomness; 0 = from the clock")                    \
+    X(gcperiod, DURATION, INT64_C(120000000000), 0, INT64_MAX,                 \
+      "longest time without a collection if anything was allocated; 0 = any")  \
+    X(pretouch, SIZE, 8 << 20, 0, INT64_C(1) << 30,                            \
+      "fresh memory made resident before it is needed, at most; 0 = none")
 
 TARN_BEGIN_DECLS
 
