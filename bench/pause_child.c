@@ -89,10 +89,14 @@ static void build_arguments(struct arguments *a, const struct plan *p,
                             const struct bench_case *c, int64_t repeat,
                             enum collector_id collector, int out)
 {
-    const struct params noise = {.workload = WORKLOAD_NOISE,
-                                 .seconds = NOISE_SECONDS,
-                                 .threads = c->params.threads,
-                                 .seed = c->params.seed};
+    /* A collector uses what CPUs there are, and a machine with all of them busy
+     * has hiccups that one with a single busy one does not have. */
+    int64_t cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    const struct params noise = {
+        .workload = WORKLOAD_NOISE,
+        .seconds = NOISE_SECONDS,
+        .threads = cpus > c->params.threads ? cpus : c->params.threads,
+        .seed = c->params.seed};
     const struct params *q = collector == COLLECTOR_NOISE ? &noise : &c->params;
     char path[4096];
     add(a, "%s%s", p->directory, collector_info[collector].executable);

@@ -8,7 +8,12 @@
  *     driver has given it back at once.
  */
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/options.h"
 #include "gc/gc.h"
@@ -26,13 +31,26 @@ static struct {
     bool on;
     _Atomic bool scavenge;
     _Atomic size_t keep;
-    bool cannot_touch;
+    _Atomic bool cannot_touch;
 } bg;
 
 static void ask(void)
 {
     if (atomic_exchange(&bg.asked, 1) == 0)
         futex_wake(&bg.asked, 1);
+}
+
+/* Where every P is busy so is every CPU: who has one would lose it for the time. */
+static bool may_touch(void)
+{
+    return !bg.cannot_touch && options.pretouch != 0 &&
+           atomic_load_explicit(&sched.npidle, memory_order_relaxed) != 0;
+}
+
+static void ask_touch(void)
+{
+    if (may_touch())
+        ask();
 }
 
 /* What shall be touched beyond what was handed out so far. */
@@ -53,14 +71,13 @@ static size_t ahead(void)
 
 static bool touch(void)
 {
-    if (bg.cannot_touch || options.pretouch == 0)
-        return false;
     bool any = false;
     errno = 0;
-    size_t n;
-    while ((n = heap_touch_ahead(ahead())) > 0) {
+    for (size_t n; may_touch() && (n = heap_touch_ahead(ahead())) > 0;) {
         any = true;
         atomic_fetch_add(&gc.pretouched, n);
+        /* The kernel may have put us where somebody runs who cannot wait. */
+        sched_yield();
     }
     /* A kernel that does not know how never will; one without memory may. */
     bg.cannot_touch = errno == EINVAL;
@@ -88,8 +105,8 @@ int64_t gc_sysmon(int64_t now)
     /* What nobody collects for long keeps its memory for as long. */
     int64_t ended = atomic_load(&gc.ended);
     if (options.gcperiod != 0 && !options.gcoff && gc.on &&
-        !atomic_load(&sched.gcwaiting) &&
-        atomic_load(&gc.phase) == GC_OFF && now - ended >= options.gcperiod &&
+        !atomic_load(&sched.gcwaiting) && atomic_load(&gc.phase) == GC_OFF &&
+        now - ended >= options.gcperiod &&
         atomic_compare_exchange_strong(&gc.ended, &ended, now) && ended != 0 &&
         atomic_load(&heap.live) > atomic_load(&gc.live)) {
         struct g *gp = gc_request_driver();
@@ -110,6 +127,8 @@ int64_t gc_sysmon(int64_t now)
 static void *background_thread(void *unused)
 {
     (void)unused;
+    prctl(PR_SET_NAME, "tarn-background", 0, 0, 0);
+    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19);
     for (;;) {
         int64_t nap = scavenge();
         if (touch())
@@ -144,6 +163,6 @@ bool gc_background_start(void)
         return false;
     }
     bg.on = true;
-    heap_hooks.touch_wanted = ask;
+    heap_hooks.touch_wanted = ask_touch;
     return true;
 }

@@ -431,7 +431,10 @@ struct g *gc_worker_hook(struct p *pp, bool idle)
         int32_t running = atomic_load(&gc.workers_running);
         if (atomic_load_explicit(&heap.live, memory_order_relaxed) >
             atomic_load_explicit(&gc.goal, memory_order_relaxed)) {
-            /* It cannot wait for its share. */
+            /* It cannot wait for its share; but who allocates pays as well, and
+             * who does not shall not stand still until the mark is over. */
+            if (nanotime() - g->last_worker_end < TURN_NS)
+                return NULL;
         } else if (nprocs >= 4) {
             if (running >= (int32_t)(nprocs / 4))
                 return NULL;

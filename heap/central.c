@@ -19,9 +19,13 @@
 /* How much memory a cache zeroes ahead of allocation: enough to be worth a
  * call, little enough to be in the first-level cache when it is used. */
 #define ZERO_AHEAD ((size_t)4096)
-/* How many spans that were full an allocator sweeps before it takes new pages:
- * a bound for its delay. */
-#define SWEEP_FULL_MAX 100
+/* How many spans that were full an allocator sweeps, at a microsecond each, before
+ * it takes new pages: a bound for its delay. Where one is full of live objects, so
+ * may be all, for whoever comes next as well; few where free pages are at hand. The
+ * driver sweeps, and debts see to it that it keeps up. */
+#define SWEEP_FULL_MAX 8u
+#define SWEEP_FULL_WARM 2u
+#define SWEEP_LARGE_MAX 32
 
 /* --- lists ---------------------------------------------------------------- */
 
@@ -172,6 +176,14 @@ static uint32_t take_some(struct slot_info *si, struct span_list *l,
     return n;
 }
 
+/* The mark bytes of a page: it costs as much to find the first as all of them. */
+static void prefetch_meta(const struct mspan *s)
+{
+    const uint8_t *m = heap_meta(s->base);
+    for (size_t i = 0; i < PAGE_SIZE / GRANULE; i += CACHE_LINE)
+        __builtin_prefetch(m + i, 1);
+}
+
 /* Sweeps them; the pages of those in which nothing lives go back, the others on
  * the lists where they belong now. Returns the pages swept. */
 static size_t sweep_batch(struct slot_info *si, struct mspan **s, uint32_t n)
@@ -179,6 +191,8 @@ static size_t sweep_batch(struct slot_info *si, struct mspan **s, uint32_t n)
     size_t swept = 0;
     uint32_t left = 0, i = swept_index();
     for (uint32_t k = 0; k < n; k++) {
+        if (k + 1 < n)
+            prefetch_meta(s[k + 1]);
         span_sweep(s[k]);
         swept += s[k]->npages;
         if (s[k]->live == 0)
@@ -227,8 +241,9 @@ size_t heap_sweep_one(void)
     return swept;
 }
 
-/* An unswept span with room, swept; full ones go to the swept list. */
-static struct mspan *take_unswept(struct slot_info *si)
+/* An unswept span with room, swept; full ones, most of them at most, go to the swept
+ * list. */
+static struct mspan *take_unswept(struct slot_info *si, uint32_t most)
 {
     if (!sweep_begin())
         return NULL;
@@ -236,7 +251,7 @@ static struct mspan *take_unswept(struct slot_info *si)
     struct mspan *s;
     for (uint32_t full = 0;;) {
         s = take(si, &si->partial[!i]);
-        if (s == NULL && full++ < SWEEP_FULL_MAX)
+        if (s == NULL && full++ < most)
             s = take(si, &si->full[!i]);
         if (s == NULL)
             break;
@@ -246,6 +261,15 @@ static struct mspan *take_unswept(struct slot_info *si)
         put(si, &si->full[i], s);
     }
     sweep_end();
+    return s;
+}
+
+/* Memory is short: garbage that was not swept yet may be what is needed. */
+static NOINLINE struct mspan *pages_alloc_sweeping(size_t npages)
+{
+    struct mspan *s = pages_alloc(npages);
+    while (s == NULL && heap_sweep_one() != 0)
+        s = pages_alloc(npages);
     return s;
 }
 
@@ -362,12 +386,19 @@ static struct mspan *take_span(uint32_t slot)
     struct slot_info *si = &heap.slots[slot];
     struct mspan *s = take(si, &si->partial[swept_index()]);
     if (s == NULL)
-        s = take_unswept(si);
-    if (s == NULL) {
-        s = pages_alloc(class_pages[si->class_]);
+        s = take_unswept(si, pages_warm() ? SWEEP_FULL_WARM : SWEEP_FULL_MAX);
+    if (s != NULL)
+        return s;
+    size_t npages = class_pages[si->class_];
+    s = pages_alloc(npages);
+    if (unlikely(s == NULL)) {
+        s = take_unswept(si, UINT32_MAX);
         if (s != NULL)
-            span_setup(s, slot);
+            return s;
+        s = pages_alloc_sweeping(npages);
     }
+    if (s != NULL)
+        span_setup(s, slot);
     return s;
 }
 
@@ -472,7 +503,7 @@ static void sweep_large(size_t npages)
     if (!sweep_begin())
         return;
     uint32_t unswept = !swept_index();
-    for (uint32_t i = 0; npages > 0 && i < SWEEP_FULL_MAX &&
+    for (uint32_t i = 0; npages > 0 && i < SWEEP_LARGE_MAX &&
                          (s = take(si, &si->full[unswept])) != NULL;
          i++) {
         size_t n = s->npages;
@@ -492,7 +523,7 @@ uintptr_t heap_alloc_large(size_t n, enum layout layout, struct tarn_type *type)
     n = ALIGN_UP(n, GRANULE);
     size_t npages = (n + PAGE_SIZE - 1) >> PAGE_SHIFT;
     sweep_large(npages);
-    struct mspan *s = pages_alloc(npages);
+    struct mspan *s = pages_alloc_sweeping(npages);
     if (s == NULL) {
         set_error("heap: out of memory for an object of %zu bytes", n);
         return 0;

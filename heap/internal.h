@@ -33,6 +33,8 @@ struct mspan *pages_alloc(size_t n);
 void pages_free(struct mspan *s);
 /* Zeroes what is dirty of [p, p + n) in a span of the caller's. */
 void pages_zero_dirty(struct mspan *s, size_t n);
+/* Some free pages are resident already. */
+bool pages_warm(void);
 /* The end of committed memory. */
 uintptr_t pages_end(void);
 void pages_verify(void);

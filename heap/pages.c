@@ -24,19 +24,25 @@
 #define GROW_STEP ((size_t)4 << 20)
 #define GROW_MIN ((size_t)64 << 10) /* its part of the meta map is one page */
 #define SLAB_STRUCTS 63u            /* 8 KiB less some for the allocator */
-#define RELEASE_STEP 64u            /* pages given back in one go: others wait */
+#define PAGES_WARM 64u   /* enough for any small span, spread as they may be */
+#define RELEASE_STEP 64u /* pages given back in one go: others wait */
 
 static struct {
     struct mutex lock;
-    uint8_t *states;                /* enum page_state by page - lo */
-    uintptr_t grown;                /* committed up to here */
-    size_t free_pages, dirty_pages; /* of free runs */
-    uint64_t binmap[BINS / 64];     /* bins that are not empty */
+    uint8_t *states;            /* enum page_state by page - lo */
+    uintptr_t grown;            /* committed up to here */
+    size_t free_pages;          /* of free runs */
+    _Atomic size_t dirty_pages; /* of those; written under the lock */
+    uint64_t binmap[BINS / 64]; /* bins that are not empty */
     struct mspan *head[BINS], *tail[BINS];
     struct mspan *tree;
     struct mspan *dead; /* unused structs, linked by next */
-    _Atomic uintptr_t touched; /* up to here by heap_touch_ahead */
-    _Atomic size_t ahead;      /* and so much was asked for */
+    /* By heap_touch_ahead, of the arena. Not the address: it would be a root. */
+    _Atomic size_t touched;
+    _Atomic size_t ahead; /* and so much was asked for */
+    /* The kernel prefers readers of the address space: who touches page after
+     * page keeps who wants to commit some waiting for milliseconds. */
+    _Atomic uint32_t committing;
 } pg = {.lock = MUTEX_INIT(PAGES)};
 
 void pages_init(uint8_t *states)
@@ -232,6 +238,20 @@ static void bin_remove(struct mspan *s)
         pg.binmap[b / 64] &= ~(UINT64_C(1) << b % 64);
 }
 
+static void dirty_add(size_t n)
+{
+    atomic_store_explicit(
+        &pg.dirty_pages,
+        atomic_load_explicit(&pg.dirty_pages, memory_order_relaxed) + n,
+        memory_order_relaxed);
+}
+
+bool pages_warm(void)
+{
+    return atomic_load_explicit(&pg.dirty_pages, memory_order_relaxed) >=
+           PAGES_WARM;
+}
+
 /* Sets the boundary tags and makes the run available. */
 static void run_insert(struct mspan *s)
 {
@@ -239,7 +259,7 @@ static void run_insert(struct mspan *s)
     map_set(s->base + (s->npages - 1) * PAGE_SIZE, s);
     atomic_store_explicit(&s->state, SPAN_FREE, memory_order_release);
     pg.free_pages += s->npages;
-    pg.dirty_pages += s->live;
+    dirty_add(s->live);
     if (s->npages < BINS)
         bin_insert(s);
     else
@@ -249,7 +269,7 @@ static void run_insert(struct mspan *s)
 static void run_remove(struct mspan *s)
 {
     pg.free_pages -= s->npages;
-    pg.dirty_pages -= s->live;
+    dirty_add(-(size_t)s->live);
     if (s->npages < BINS)
         bin_remove(s);
     else
@@ -316,7 +336,10 @@ static size_t metadata_for(size_t n)
 static bool commit(size_t n)
 {
     uintptr_t lo = pg.grown;
-    if (!vm_commit(heap_meta(lo), n / GRANULE) || !vm_commit((void *)lo, n))
+    atomic_fetch_add(&pg.committing, 1);
+    bool ok = vm_commit(heap_meta(lo), n / GRANULE) && vm_commit((void *)lo, n);
+    atomic_fetch_sub(&pg.committing, 1);
+    if (!ok)
         return false;
     /* The page map and the states are committed already, but touched only
      * from now on. */
@@ -330,12 +353,10 @@ size_t heap_metadata_bytes(void)
     return metadata_for(pages_end() - heap.lo);
 }
 
-/* Makes sure that there is a free run of n pages. */
-static bool grow(size_t n)
+/* Makes need bytes or more a free run, together with one before them. */
+static bool extend(size_t need)
 {
-    struct mspan *last = run_before(pg.grown);
     size_t room = heap.hi - pg.grown;
-    size_t need = (n - (last != NULL ? last->npages : 0)) << PAGE_SHIFT;
     if (need > room)
         return false;
     struct mspan *s = struct_get();
@@ -359,6 +380,13 @@ static bool grow(size_t n)
     __atomic_store_n(&pg.grown, pg.grown + step, __ATOMIC_RELEASE);
     run_free(s);
     return true;
+}
+
+/* Makes sure that there is a free run of n pages: there was none. */
+static bool grow(size_t n)
+{
+    struct mspan *last = run_before(pg.grown);
+    return extend((n - (last != NULL ? last->npages : 0)) << PAGE_SHIFT);
 }
 
 /* --- interface ------------------------------------------------------------ */
@@ -415,7 +443,7 @@ struct mspan *pages_alloc(size_t n)
     if (end > atomic_load_explicit(&heap.used_hi, memory_order_relaxed)) {
         atomic_store_explicit(&heap.used_hi, end, memory_order_release);
         uintptr_t touched =
-            atomic_load_explicit(&pg.touched, memory_order_relaxed);
+            heap.lo + atomic_load_explicit(&pg.touched, memory_order_relaxed);
         size_t ahead = atomic_load_explicit(&pg.ahead, memory_order_relaxed);
         touch = touched < pg.grown && end + ahead / 2 >= touched;
     }
@@ -534,14 +562,22 @@ size_t heap_release_free(size_t keep_bytes)
     return released;
 }
 
-#define TOUCH_STEP ((uintptr_t)256 << 10)
+#define TOUCH_STEP ((uintptr_t)64 << 10)
 
 size_t heap_touch_ahead(size_t ahead)
 {
-    /* No lock: touching changes nothing, and what is committed stays so. */
     atomic_store_explicit(&pg.ahead, ahead, memory_order_relaxed);
     uintptr_t used = atomic_load_explicit(&heap.used_hi, memory_order_acquire);
-    uintptr_t lo = atomic_load_explicit(&pg.touched, memory_order_relaxed);
+    /* Committing takes the kernel's time as well. */
+    if (ahead != 0 && pages_end() - used < ahead / 2) {
+        lock(&pg.lock);
+        if (heap.hi - pg.grown >= 2 * GROW_STEP)
+            extend(GROW_STEP);
+        unlock(&pg.lock);
+    }
+    /* No lock: touching changes nothing, and what is committed stays so. */
+    uintptr_t lo =
+        heap.lo + atomic_load_explicit(&pg.touched, memory_order_relaxed);
     uintptr_t hi = pages_end();
     if (lo < used)
         lo = used;
@@ -552,12 +588,14 @@ size_t heap_touch_ahead(size_t ahead)
         return 0;
     if (hi - lo > TOUCH_STEP)
         hi = lo + TOUCH_STEP;
+    while (atomic_load(&pg.committing) != 0)
+        usleep_os(20);
     uintptr_t meta_lo = ALIGN_DOWN((uintptr_t)heap_meta(lo), OS_PAGE);
     uintptr_t meta_hi = ALIGN_UP((uintptr_t)heap_meta(hi), OS_PAGE);
     if (!vm_touch((void *)meta_lo, meta_hi - meta_lo) ||
         !vm_touch((void *)lo, hi - lo))
         return 0;
-    atomic_store_explicit(&pg.touched, hi, memory_order_relaxed);
+    atomic_store_explicit(&pg.touched, hi - heap.lo, memory_order_relaxed);
     return hi - lo;
 }
 

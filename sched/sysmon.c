@@ -1,6 +1,8 @@
 /* sched/sysmon.c - the monitor thread: no P, no G of its own to run. Retakes
  * what ran too long, sees to timers that nobody looks at, and sleeps longer and
  * longer while there is nothing to do. And checkdead. */
+#include <sys/prctl.h>
+
 #include "sched/sched.h"
 
 #define FORCE_PREEMPT_NS INT64_C(10000000)
@@ -147,8 +149,8 @@ static bool sleep_deep(int64_t now)
     }
     int64_t ns = SYSMON_DEEP_NS;
     if (options.gcperiod != 0 && options.gcperiod < ns)
-        ns = options.gcperiod > SYSMON_MAX_NS ? options.gcperiod
-                                              : SYSMON_MAX_NS;
+        ns =
+            options.gcperiod > SYSMON_MAX_NS ? options.gcperiod : SYSMON_MAX_NS;
     if (next != 0 && next - now < ns)
         ns = next - now;
     nap(&sched.sysmonwait, ns);
@@ -159,6 +161,7 @@ void *sysmon_thread(void *vmp)
 {
     struct m *mp = vmp;
     setg(mp->g0);
+    prctl(PR_SET_NAME, "tarn-sysmon", 0, 0, 0);
     uint32_t idle = 0;
     int64_t delay = SYSMON_MIN_NS, slice_end = INT64_MAX;
     for (;;) {
@@ -185,8 +188,7 @@ void *sysmon_thread(void *vmp)
         atomic_fetch_add_explicit(&sched.sysmon_rounds, 1,
                                   memory_order_relaxed);
         int64_t now = nanotime();
-        int64_t most =
-            sched_hooks.sysmon ? sched_hooks.sysmon(now) : INT64_MAX;
+        int64_t most = sched_hooks.sysmon ? sched_hooks.sysmon(now) : INT64_MAX;
         if (sleep_deep(now)) {
             idle = 0;
             slice_end = INT64_MAX;

@@ -77,8 +77,7 @@ static void touched_ahead(void)
     }
     /* What there is more than is used stays within bounds. */
     uintptr_t lo = atomic_load(&heap.used_hi);
-    CHECK_LE(resident(lo, pages_end()),
-             (size_t)options.pretouch + (512 << 10));
+    CHECK_LE(resident(lo, pages_end()), (size_t)options.pretouch + (512 << 10));
 }
 
 static void touch_refused(void)
@@ -127,12 +126,12 @@ static void given_back(void)
 {
     grow_to(64 * MiB);
     size_t high = resident(heap.lo, atomic_load(&heap.used_hi));
-    CHECK_GE(high, 48 * MiB);
+    CHECK_GE(high, 32 * MiB);
     tarn_store((void *)&grown, NULL);
     wipe_stack();
     uint64_t cycles = stats().cycles;
     while (stats().scavenged_bytes < 32 * MiB ||
-           resident(heap.lo, atomic_load(&heap.used_hi)) > high / 2)
+           resident(heap.lo, atomic_load(&heap.used_hi)) > high / 4 * 3)
         make_garbage();
     CHECK_GT(stats().cycles, cycles);
     CHECK_EQ(stats().cycles_forced, 0u);
