@@ -1,8 +1,9 @@
 /* gc/barrier.c - the write barrier behind tarn_store.
  *
- * Always the card of the slot is written. While marking, both the word that is overwritten and the one that is written are noted in
- * the P's buffer, then the store happens; no safe point lies between. A full
- * buffer is emptied into the mark queue. */
+ * Always the card of the slot is written. While marking, both the word that is
+ * overwritten and the one that is written are noted in the P's buffer, then the
+ * store happens; no safe point lies between. A full buffer is emptied into the mark
+ * queue. */
 #include "tarn/barrier.h"
 #include "gc/gc.h"
 

@@ -1,9 +1,10 @@
 /* gc/cards.c - the old objects that may point to young ones, for a young collection.
  *
- * A job goes over the cards of a MiB of the heap. Cards of the epoch before this
+ * A job goes over the cards of a block of the heap. Cards of the epoch before this
  * collection had stores into them since the last one began (heap.h); so may those
- * of this epoch, which is written over the other. Of each old object in such a card the pointers that lie in it are pushed, like those of any
- * object that is scanned. Young objects need nothing: who reaches them scans them. */
+ * of this epoch, which is written over the other. Of each old object in such a
+ * card the pointers that lie in it are pushed, like those of any object that is
+ * scanned. Young objects need nothing: who reaches them scans them. */
 #include <emmintrin.h>
 
 #include "gc/gc.h"

@@ -3,7 +3,7 @@
  *
  * Owns: the phase, mark queues and workers, the write barrier's slow path and
  * its per-P buffers, roots, the driver goroutine that runs cycles, the pacer and
- * assists, statistics, checkmark.
+ * assists, the background thread, statistics, checkmark.
  *
  * A cycle, run by the driver goroutine:
  *   1. stop the world; flip the colour (all objects white, or the young ones);
@@ -205,7 +205,8 @@ void markroot(struct gcwork *w, uint32_t job);
 
 /* --- cards.c -------------------------------------------------------------------- */
 
-#define CARD_BLOCK ((size_t)1 << 20) /* of the heap, in a root job */
+/* Of the heap, in a root job: nobody looks whether to stop within one. */
+#define CARD_BLOCK ((size_t)128 << 10)
 uint32_t gc_card_jobs(void);         /* of this mark */
 void gc_scan_cards(struct gcwork *w, uint32_t job);
 

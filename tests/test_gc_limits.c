@@ -3,7 +3,7 @@
  * long lists, huge arrays, the option memlimit.
  *
  * Sizes are of a release build; in a debug build, which verifies the heap at each
- * mark, they are a tenth, and less under sanitizers. TARN_TEST_PERCENT=N takes N
+ * mark, they are a thirtieth, and less under sanitizers. TARN_TEST_PERCENT=N takes N
  * percent of them instead. What needs more memory than there is is skipped.
  * TARN_TEST_STRICT=1 also asks that memlimit is kept at all times. */
 #include <sys/resource.h>
@@ -20,7 +20,7 @@ static char out[65536];
 
 static size_t big(size_t n)
 {
-    size_t percent = TARN_TSAN || TARN_ASAN ? 1 : TARN_CHECKS >= 3 ? 10 : 100;
+    size_t percent = TARN_TSAN || TARN_ASAN ? 1 : TARN_CHECKS >= 3 ? 3 : 100;
     const char *e = getenv("TARN_TEST_PERCENT");
     if (e != NULL && atoi(e) > 0)
         percent = (size_t)atoi(e);
