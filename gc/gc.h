@@ -92,7 +92,7 @@ struct gcstate {
     bool driver_parked;
     bool requested; /* by heap growth or gcstress */
     uint64_t cycles_started, cycles_swept, forced_target, young_target;
-    bool on;               /* driver and workers exist */
+    _Atomic bool on;       /* driver and workers exist */
     struct sudog *waiters; /* acquiretime: the cycle they wait for */
 
     _Atomic uint64_t trigger; /* heap.live that starts a cycle */
@@ -207,7 +207,7 @@ void markroot(struct gcwork *w, uint32_t job);
 
 /* Of the heap, in a root job: nobody looks whether to stop within one. */
 #define CARD_BLOCK ((size_t)128 << 10)
-uint32_t gc_card_jobs(void);         /* of this mark */
+uint32_t gc_card_jobs(void); /* of this mark */
 void gc_scan_cards(struct gcwork *w, uint32_t job);
 
 /* --- stackroots.c -------------------------------------------------------------- */
