@@ -337,6 +337,9 @@ static void run_cycle(bool forced)
 {
     uint64_t stack_bytes0 = atomic_load(&gc.stack_scan_bytes);
     uint64_t stacks0 = atomic_load(&gc.stacks_scanned);
+    /* What was kept and not used by now is not what is needed. */
+    if (options.memlimit != 0 && !options.clobberfree)
+        gc_background_release(pacer_keep());
     start_mark(forced ||
                (pacer_full() && gc.young_target != gc.cycles_started));
     mark_to_the_end();
@@ -349,13 +352,12 @@ static void run_cycle(bool forced)
     stacks_trim(let_others);
     /* What the next cycle will need is worth keeping. Under clobberfree all is:
      * memory that was given back reads as zeroes. */
-    size_t keep = (size_t)(atomic_load(&gc.goal) - atomic_load(&gc.live) / 2);
     if (options.clobberfree)
         ;
     else if (forced || options.memlimit != 0)
-        heap_release_free(keep);
+        heap_release_free(pacer_keep());
     else
-        gc_background_release(keep);
+        gc_background_release(pacer_keep());
     atomic_store(&gc.ended, nanotime());
     if (forced)
         atomic_fetch_add(&gc.cycles_forced, 1);

@@ -260,6 +260,7 @@ void pacer_revise(void); /* during a mark, now and then */
 bool pacer_assists(void);
 void pacer_marked(void); /* world stopped, the mark is complete */
 void pacer_swept(void);
+size_t pacer_keep(void); /* free memory worth keeping until the next cycle */
 bool pacer_full(
     void); /* the next collection shall not be of young objects only */
 

@@ -136,7 +136,7 @@ static void bucket_update(void)
 
 /* --- the goal ----------------------------------------------------------------------- */
 
-/* What of the memory limit is left for objects. */
+/* What of the memory limit is left for objects, those that are there included. */
 static uint64_t limit_goal(void)
 {
     if (options.memlimit == 0)
@@ -153,6 +153,16 @@ static uint64_t limit_goal(void)
                      minus(pages, live) + heap_metadata_bytes();
     uint64_t slack = limit / 32 > 1 << 20 ? limit / 32 : 1 << 20;
     return limit > other + slack ? limit - other - slack : 0;
+}
+
+size_t pacer_keep(void)
+{
+    uint64_t goal = atomic_load(&gc.goal), live = atomic_load(&heap.live);
+    uint64_t keep = goal - atomic_load(&gc.live) / 2, room = limit_goal();
+    /* Of a limit that leaves little, free pages that nobody takes are part. */
+    if (room != UINT64_MAX && keep > minus(room, live))
+        keep = minus(room, live);
+    return (size_t)keep;
 }
 
 static double worst_rate(void)
