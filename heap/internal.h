@@ -41,6 +41,8 @@ void pages_verify(void);
 
 /* --- types.c -------------------------------------------------------------- */
 
+/* The slot table grows by this much. */
+#define SLOT_COMMIT_STEP ((size_t)64 << 10)
 /* Reserves the slot table and makes the built-in slots, once. */
 bool slots_init(void);
 

@@ -37,6 +37,7 @@ static struct {
     struct mspan *head[BINS], *tail[BINS];
     struct mspan *tree;
     struct mspan *dead; /* unused structs, linked by next */
+    size_t slabs;       /* where structs come from */
     /* By heap_touch_ahead, of the arena. Not the address: it would be a root. */
     _Atomic size_t touched;
     _Atomic size_t ahead; /* and so much was asked for */
@@ -89,6 +90,7 @@ static struct mspan *struct_get(void)
             slab[i].next = pg.dead;
             pg.dead = &slab[i];
         }
+        pg.slabs++;
         atomic_fetch_add_explicit(&heap.mapped, SLAB_STRUCTS * sizeof *slab,
                                   memory_order_relaxed);
         s = slab;
@@ -614,11 +616,30 @@ void heap_page_counts(struct heap_page_counts *out)
 
 /* --- verification --------------------------------------------------------- */
 
-static void verify_run(struct mspan *s)
+/* Whoever gets the page next relies on it: what lies behind a span's last place
+ * is not written when it is set up. */
+static void verify_free_meta(uintptr_t page)
 {
-    size_t dirty = 0;
-    for (size_t i = 0; i < s->npages; i++)
-        dirty += pg.states[page_index(s->base) + i] == PAGE_DIRTY;
+    const uint64_t lanes = UINT64_C(0x0101010101010101);
+    const uint64_t *m = (const uint64_t *)(const void *)heap_meta(page);
+    for (size_t i = 0; i < PAGE_SIZE / GRANULE / sizeof *m; i++)
+        if (m[i] & lanes * (META_COLOR | META_CHECK))
+            throw("heap: the free page at %p has meta %#zx", (void *)page,
+                  (size_t)m[i]);
+}
+
+/* Returns the number of its pages that were given back. */
+static size_t verify_run(struct mspan *s)
+{
+    size_t dirty = 0, released = 0;
+    for (size_t i = 0; i < s->npages; i++) {
+        uint8_t state = pg.states[page_index(s->base) + i];
+        dirty += state == PAGE_DIRTY;
+        released += state == PAGE_RELEASED;
+        /* Others were never used, nor were their meta bytes. */
+        if (state != PAGE_ZERO)
+            verify_free_meta(s->base + i * PAGE_SIZE);
+    }
     if (heap_span_of(s->base + (s->npages - 1) * PAGE_SIZE) != s)
         throw("heap: no tag at the end of a free run of %zu pages", s->npages);
     if (dirty != s->live)
@@ -636,11 +657,33 @@ static void verify_run(struct mspan *s)
     }
     if (t == NULL)
         throw("heap: a free run of %zu pages is in no list", s->npages);
+    return released;
+}
+
+static size_t slots_mapped(size_t n)
+{
+    return ALIGN_UP(n * sizeof heap.slots[0], SLOT_COMMIT_STEP);
+}
+
+/* The slot table has locks of its own and may grow just now: whoever makes a slot
+ * counts its memory first. */
+static void verify_mapped(size_t released)
+{
+    size_t least = slots_mapped(atomic_load(&heap.nslots));
+    uint64_t mapped = atomic_load(&heap.mapped);
+    size_t most = slots_mapped(atomic_load(&heap.nslots) + 1);
+    uint64_t known = pg.grown - heap.lo + metadata_for(pg.grown - heap.lo) +
+                     pg.slabs * SLAB_STRUCTS * sizeof(struct mspan) -
+                     (released << PAGE_SHIFT);
+    if (mapped < known + least || mapped > known + most)
+        throw("heap: %zu bytes mapped, counted %zu", (size_t)known + least,
+              (size_t)mapped);
 }
 
 void pages_verify(void)
 {
     size_t free_pages = 0, dirty = 0, inuse = 0, runs = 0, listed = 0;
+    size_t released = 0, structs = 0;
     lock(&pg.lock);
     for (uintptr_t p = heap.lo; p < pg.grown;) {
         struct mspan *s = heap_span_of(p);
@@ -648,7 +691,7 @@ void pages_verify(void)
             s->npages > (pg.grown - p) >> PAGE_SHIFT)
             throw("heap: the page map is wrong at %p", (void *)p);
         if (span_state(s) == SPAN_FREE) {
-            verify_run(s);
+            released += verify_run(s);
             free_pages += s->npages;
             dirty += s->live;
             runs++;
@@ -660,7 +703,13 @@ void pages_verify(void)
             inuse += s->npages;
         }
         p += s->npages * PAGE_SIZE;
+        structs++;
     }
+    for (struct mspan *s = pg.dead; s != NULL; s = s->next)
+        structs++;
+    if (structs != pg.slabs * SLAB_STRUCTS)
+        throw("heap: %zu span structs in use or not, of %zu", structs,
+              (size_t)(pg.slabs * SLAB_STRUCTS));
     for (size_t b = 1; b < BINS; b++)
         for (struct mspan *s = pg.head[b]; s != NULL; s = s->next)
             listed++;
@@ -675,5 +724,6 @@ void pages_verify(void)
     if (inuse != atomic_load(&heap.pages_inuse))
         throw("heap: %zu pages in use, counted %zu", inuse,
               (size_t)atomic_load(&heap.pages_inuse));
+    verify_mapped(released);
     unlock(&pg.lock);
 }

@@ -20,7 +20,6 @@ static struct {
 
 /* `words` is 32 bits wide. */
 #define MAX_TYPE_SIZE ((size_t)UINT32_MAX * 8)
-#define SLOT_COMMIT_STEP ((size_t)64 << 10)
 
 /* Under the lock. */
 static struct slot_info *slot_new(uint32_t *id)

@@ -11,44 +11,106 @@ struct census {
     size_t spans, bytes; /* bytes of places with a colour */
 };
 
+/* A mark has begun, and its sweep has not. Flips of the colour and sweeps take
+ * turns, and both leave a parity. */
+static bool marking(void)
+{
+    return atomic_load(&heap.color) - 1 != swept_index();
+}
+
+static bool place_allocated(const struct mspan *s, uint32_t i)
+{
+    return (*heap_meta(s->base + i * s->elemsize) & META_COLOR) != 0;
+}
+
 static uint32_t count_objects(const struct mspan *s)
 {
-    size_t stride = s->elemsize / GRANULE;
-    const uint8_t *m = heap_meta(s->base);
     uint32_t n = 0;
-    if (s->large)
-        return (*m & META_COLOR) != 0;
     for (uint32_t i = 0; i < s->nelems; i++)
-        n += (m[i * stride] & META_COLOR) != 0;
+        n += place_allocated(s, i);
     return n;
 }
 
+/* Of a large object only the first granule's byte means anything, but colours are
+ * nowhere else. */
+static void verify_no_color(const struct mspan *s, size_t from)
+{
+    const uint8_t *m = heap_meta(s->base);
+    uint8_t any = 0;
+    size_t all = s->npages * (PAGE_SIZE / GRANULE);
+    for (size_t g = from; g < all; g++)
+        any |= m[g];
+    for (size_t g = from; any & META_COLOR && g < all; g++)
+        if (m[g] & META_COLOR)
+            throw("heap: granule %zu of the span at %p has meta %#x", g,
+                  (void *)s->base, m[g]);
+}
+
+/* The first place against what its slot says, the others against the first. */
 static void verify_meta(const struct mspan *s, const struct slot_info *si)
 {
     size_t stride = s->elemsize / GRANULE;
-    const uint8_t *m = heap_meta(s->base);
-    /* Of a large object only the first granule's byte means anything, but
-     * colours are nowhere else. */
-    size_t all = s->npages * (PAGE_SIZE / GRANULE);
-    for (size_t g = 0; g < all; g++) {
-        bool first =
-            s->large ? g == 0 : g % stride == 0 && g / stride < s->nelems;
-        uint8_t color = m[g] & META_COLOR;
-        if (!first && color != 0)
-            throw("heap: granule %zu of the span at %p has meta %#x", g,
-                  (void *)s->base, m[g]);
+    const uint8_t *m = heap_meta(s->base), *p = m;
+    if (s->large) {
+        if ((m[0] & ~META_COLOR) != s->startbits)
+            throw("heap: the large object at %p has meta %#x", (void *)s->base,
+                  m[0]);
+        verify_no_color(s, 1);
+        return;
     }
-    for (size_t g = 0; !s->large && g < stride; g++) {
+    for (size_t g = 0; g < stride; g++) {
         uint8_t want = slot_static_meta(si, g);
-        for (uint32_t i = 0; i < s->nelems; i++)
-            if ((m[i * stride + g] & ~(META_COLOR | META_CHECK)) != want)
-                throw("heap: granule %zu of place %u at %p has meta %#x, not "
-                      "%#x",
-                      g, i, (void *)s->base, m[i * stride + g], want);
+        if ((m[g] & (g == 0 ? ~META_COLOR : 0xff)) != want)
+            throw("heap: granule %zu of the place at %p has meta %#x, not %#x",
+                  g, (void *)s->base, m[g], want);
     }
-    if (s->large && (m[0] & ~(META_COLOR | META_CHECK)) != s->startbits)
-        throw("heap: the large object at %p has meta %#x", (void *)s->base,
-              m[0]);
+    for (uint32_t i = 0; i < s->nelems; i++, p += stride) {
+        size_t g = 0;
+        if (((p[0] ^ m[0]) & ~META_COLOR) == 0 &&
+            memcmp(p + 1, m + 1, stride - 1) == 0)
+            continue;
+        while (g + 1 < stride &&
+               ((p[g] ^ m[g]) & (g ? 0xff : ~META_COLOR)) == 0)
+            g++;
+        throw("heap: granule %zu of place %u at %p has meta %#x, not %#x", g, i,
+              (void *)s->base, p[g], m[g]);
+    }
+    verify_no_color(s, s->nelems * stride);
+}
+
+/* What the sweep of the span did or will do, by the colours in it. Returns the
+ * number of its objects. */
+static uint32_t verify_colors(const struct mspan *s)
+{
+    uint32_t n[META_COLOR + 1] = {0};
+    for (uint32_t i = 0; i < s->nelems; i++)
+        n[*heap_meta(s->base + i * s->elemsize) & META_COLOR]++;
+    uint32_t color = atomic_load(&heap.color), before = META_COLOR ^ color;
+    uint32_t objects = s->nelems - n[0];
+    bool swept = atomic_load(&s->sweepgen) == atomic_load(&heap.sweepgen);
+    /* Garbage is gone after a sweep, and survivors of a full collection are old:
+     * nothing has the colour of before until it is flipped again. */
+    if (swept && !marking() && n[before] != 0)
+        throw("heap: %u dead objects are in the swept span at %p", n[before],
+              (void *)s->base);
+    /* Only a sweep takes away what the last one counted. */
+    if (objects < s->live)
+        throw("heap: the span at %p has %u objects, %u after its sweep",
+              (void *)s->base, objects, s->live);
+    if (s->young)
+        return objects;
+    /* So a young collection passes it by. */
+    if (objects != s->live || (s->freeindex != 0 && !s->large))
+        throw("heap: the old span at %p has %u objects, %u after its sweep; "
+              "freeindex %u",
+              (void *)s->base, objects, s->live, s->freeindex);
+    /* Old objects that a full collection has marked are not old until they are
+     * swept. */
+    bool recolored = heap.full && (marking() || !swept);
+    if (n[before] != 0 || (n[color] != 0 && !recolored))
+        throw("heap: the old span at %p has %u young objects", (void *)s->base,
+              n[before] + n[color]);
+    return objects;
 }
 
 static void verify_span(struct mspan *s, void *arg)
@@ -80,7 +142,7 @@ static void verify_span(struct mspan *s, void *arg)
     }
     verify_meta(s, si);
     census->spans++;
-    census->bytes += count_objects(s) * s->elemsize;
+    census->bytes += verify_colors(s) * s->elemsize;
 }
 
 static void verify_list(const struct span_list *l, uint32_t slot, uint32_t gen,
@@ -96,10 +158,9 @@ static void verify_list(const struct span_list *l, uint32_t slot, uint32_t gen,
             throw("heap: the span at %p has freeindex %u", (void *)s->base,
                   s->freeindex);
         uint32_t i = 0;
-        while (i < s->freeindex &&
-               (*heap_meta(s->base + i * s->elemsize) & META_COLOR))
+        while (i < s->freeindex && place_allocated(s, i))
             i++;
-        if (i < s->freeindex && gen == atomic_load(&heap.sweepgen))
+        if (i < s->freeindex)
             throw("heap: place %u below freeindex %u of the span at %p is free",
                   i, s->freeindex, (void *)s->base);
         if (full == (count_objects(s) < s->nelems))
@@ -112,8 +173,42 @@ static void verify_list(const struct span_list *l, uint32_t slot, uint32_t gen,
     census->spans += n;
 }
 
+/* Of a span in a cache: all below freeindex is taken but for what is left of the
+ * run, and freemask says what is free from there on to the end of its block. */
+static void verify_free_places(const struct mcache_entry *e)
+{
+    const struct mspan *s = e->span;
+    uint32_t from = span_count(s, e->ptr - s->base);
+    uint32_t to = span_count(s, e->run_end - s->base);
+    if (to > s->freeindex || s->freeindex > s->nelems)
+        throw("heap: the span at %p in a cache has freeindex %u",
+              (void *)s->base, s->freeindex);
+    for (uint32_t i = 0; i < s->freeindex; i++)
+        if ((i < from || i >= to) && !place_allocated(s, i))
+            throw("heap: the free place %u of the span at %p is lost", i,
+                  (void *)s->base);
+    if (s->freeindex == s->nelems)
+        return;
+    uint64_t mask = 0;
+    uint32_t b = s->freeindex & ~UINT32_C(63);
+    for (uint32_t i = s->freeindex; i < b + 64 && i < s->nelems; i++)
+        mask |= (uint64_t)!place_allocated(s, i) << (i - b);
+    if (mask != s->freemask || !(mask >> (s->freeindex - b) & 1))
+        throw("heap: the span at %p has freemask %#zx, not %#zx",
+              (void *)s->base, (size_t)s->freemask, (size_t)mask);
+}
+
+static void verify_head(const struct mcache *c)
+{
+    const struct tarn_cache_head *h =
+        (const struct tarn_cache_head *)(const void *)c->entries;
+    if (h->meta != (uintptr_t)heap.meta || h->color != atomic_load(&heap.color))
+        throw("heap: a cache allocates colour %u", (unsigned)h->color);
+}
+
 static void verify_cache(const struct mcache *c, struct census *census)
 {
+    verify_head(c);
     for (uint32_t slot = c->used; slot != NO_SLOT;
          slot = c->entries[slot].next_used) {
         const struct mcache_entry *e = &c->entries[slot];
@@ -124,8 +219,13 @@ static void verify_cache(const struct mcache *c, struct census *census)
             e->end > e->run_end || e->ptr < s->base || e->run_end > s->limit ||
             (e->ptr - s->base) % e->size != 0 ||
             (e->end - s->base) % e->size != 0 ||
-            (e->run_end - s->base) % e->size != 0)
+            (e->run_end - s->base) % e->size != 0 ||
+            e->startbits != s->startbits || !e->listed)
             throw("heap: the cache entry of slot %u is wrong", slot);
+        if (atomic_load(&s->sweepgen) != atomic_load(&heap.sweepgen))
+            throw("heap: the span at %p in a cache is not swept",
+                  (void *)s->base);
+        verify_free_places(e);
         /* An allocation that was interrupted before its last step may have
          * coloured the next place: counted with the objects of its span. */
         bool abandoned =
@@ -147,8 +247,22 @@ static void verify_cache(const struct mcache *c, struct census *census)
     census->bytes -= c->live_pending;
 }
 
+/* What a mark, stores and a sweep go by. */
+static void verify_epoch(void)
+{
+    uint8_t epoch = tarn_cards.epoch, last = heap.epoch_before;
+    if (epoch == 0 || (last != 0 && epoch != (last == 255 ? 1 : last + 1)))
+        throw("heap: the cards' epoch is %u, before it was %u", epoch, last);
+    uint32_t color = atomic_load(&heap.color), before = META_COLOR ^ color;
+    if (last != 0 && (heap.white_bit != (heap.full ? before : color) ||
+                      heap.white_xor != (heap.full ? 0 : color)))
+        throw("heap: white is %#x of %#x in colour %u", heap.white_xor,
+              heap.white_bit, color);
+}
+
 void heap_verify(void)
 {
+    verify_epoch();
     pages_verify();
     struct census map = {0, 0}, held = {0, 0};
     heap_each_span(verify_span, &map);

@@ -1,408 +1,9 @@
-/* tests/test_heap_objects.c - allocation, lookup and sweeping against a model.
- *
- * The model knows each object's place, type and contents, and for each granule
- * of the arena whose it is. Collections are played by the test: it flips the
- * colour, recolours a random part of the objects, and sweeps bit by bit among
- * further allocations. */
+/* tests/test_heap_objects.c - allocation, lookup and sweeping against a model
+ * (heapmodel.h), by one thread. */
 #include "base/fail.h"
-#include "heap/internal.h"
-#include "tests/harness.h"
+#include "tests/heapmodel.h"
 
 #define HEAP_SIZE (512 * MiB)
-#define MAX_OBJECTS 24000u
-#define MAX_TYPES 60u
-#define CACHES 3u
-
-/* Shadow: 0 free, DEAD garbage that may be swept and used again, else object
- * number + 1. */
-#define DEAD UINT32_MAX
-
-struct object {
-    uintptr_t base;
-    size_t size; /* of the place */
-    struct tarn_type *type;
-    enum layout layout;
-    size_t patterns; /* how often the type's pattern stands in it */
-    uint64_t seed;
-    bool marked;
-};
-
-static struct object obj[MAX_OBJECTS];
-static uint32_t nobj;
-static struct object *dead;
-static uint32_t ndead;
-static uint32_t *shadow;
-static struct tarn_type *type[MAX_TYPES];
-static uint32_t ntypes;
-static struct mcache cache[CACHES];
-static uint64_t rng;
-static enum { IDLE, MARKING, SWEEPING } phase;
-
-static uint32_t below(uint32_t n)
-{
-    return rand_below(&rng, n);
-}
-
-static uint32_t *shadow_of(uintptr_t p)
-{
-    return &shadow[(p - heap.lo) / GRANULE];
-}
-
-/* --- contents ------------------------------------------------------------ */
-
-static void fill(const struct object *o)
-{
-    uint64_t r = o->seed;
-    for (uint64_t *w = (uint64_t *)o->base; w < (uint64_t *)(o->base + o->size);
-         w++)
-        *w = rand_next(&r);
-}
-
-static void check_contents(const struct object *o)
-{
-    uint64_t r = o->seed;
-    for (uint64_t *w = (uint64_t *)o->base; w < (uint64_t *)(o->base + o->size);
-         w++)
-        CHECK_EQ(*w, rand_next(&r));
-}
-
-static bool model_ptr(const struct object *o, size_t word)
-{
-    if (o->layout != LAYOUT_PRECISE)
-        return o->layout == LAYOUT_CONSERVATIVE;
-    if (word >= o->patterns * o->type->words)
-        return false;
-    word %= o->type->words;
-    return o->type->ptrmap[word / 64] >> word % 64 & 1;
-}
-
-static void check_meta(const struct object *o)
-{
-    const uint8_t *m = heap_meta(o->base);
-    if (o->size > MAX_SMALL) {
-        CHECK_EQ(m[0] & META_KIND, META_KIND_SPAN);
-        return;
-    }
-    CHECK_EQ(m[0] & META_KIND, o->layout == LAYOUT_NOSCAN   ? META_KIND_NOSCAN
-                               : o->layout == LAYOUT_TRACED ? META_KIND_SPAN
-                                                            : META_KIND_BYTES);
-    for (size_t g = 0; g < o->size / GRANULE; g++) {
-        CHECK_EQ((m[g] & META_END) != 0, g == o->size / GRANULE - 1);
-        CHECK_EQ((m[g] & META_PTR0) != 0, model_ptr(o, 2 * g));
-        CHECK_EQ((m[g] & META_PTR1) != 0, model_ptr(o, 2 * g + 1));
-        CHECK(g == 0 || (m[g] & (META_KIND | META_COLOR)) == 0);
-    }
-}
-
-static void check_lookup(const struct object *o, uintptr_t p)
-{
-    struct objinfo i;
-    CHECK(heap_find(p, &i));
-    CHECK_EQ(i.base, o->base);
-    CHECK_EQ(i.size, o->size);
-    CHECK_EQ((void *)i.span, (void *)heap_span_of(p));
-    CHECK_EQ(i.span->layout, (uint8_t)o->layout);
-    CHECK_EQ(i.meta, *heap_meta(o->base));
-    CHECK_EQ(tarn_object_base((void *)p), (void *)o->base);
-    CHECK_EQ(tarn_object_size((void *)p), o->size);
-    CHECK_EQ((void *)tarn_object_type((void *)p), (void *)o->type);
-}
-
-static void check_not_found(uintptr_t p)
-{
-    struct objinfo i;
-    CHECK(!heap_find(p, &i));
-    CHECK(tarn_object_base((void *)p) == NULL);
-    CHECK_EQ(tarn_object_size((void *)p), 0u);
-    CHECK(tarn_object_type((void *)p) == NULL);
-}
-
-static void check_random_address(void)
-{
-    uintptr_t end = atomic_load(&heap.used_hi);
-    if (end == heap.lo)
-        return;
-    uintptr_t p = heap.lo + rand_next(&rng) % (end - heap.lo);
-    uint32_t who = *shadow_of(p);
-    if (who == 0)
-        check_not_found(p);
-    else if (who != DEAD)
-        check_lookup(&obj[who - 1], p);
-}
-
-/* --- allocation ---------------------------------------------------------- */
-
-static void check_everything(void);
-
-static uintptr_t alloc_small(struct mcache *c, uint32_t slot)
-{
-    uintptr_t p = mcache_alloc(c, slot);
-    if (p == 0) {
-        size_t got = mcache_refill(c, slot);
-        if (got == 0)
-            return 0;
-        CHECK_EQ(got, c->entries[slot].end - c->entries[slot].ptr);
-        CHECK_GE(got, c->entries[slot].size);
-        p = mcache_alloc(c, slot);
-        CHECK(p != 0);
-    }
-    return p;
-}
-
-static size_t random_size(void)
-{
-    switch (below(12)) {
-    case 0:
-        return 1 + below((uint32_t)MAX_SMALL);
-    case 1:
-    case 2:
-        return 1 + below(4096);
-    default:
-        return 1 + below(300);
-    }
-}
-
-static size_t random_large(void)
-{
-    return MAX_SMALL + 1 + below(below(20) == 0 ? 2000000 : 60000);
-}
-
-/* False when out of memory. */
-static bool allocate(void)
-{
-    struct mcache *c = &cache[below(CACHES)];
-    struct object *o = &obj[nobj];
-    uint32_t kind = below(100);
-    size_t size = kind < 97 ? random_size() : random_large();
-    *o = (struct object){.seed = rand_next(&rng) | 1};
-    if (below(3) > 0 && ntypes > 0) {
-        o->type = type[below(ntypes)];
-        o->layout = o->type->layout;
-        o->patterns = 1;
-        if (below(2) == 0) {
-            o->patterns = size / o->type->size;
-            size = o->patterns * o->type->size;
-            if (size == 0)
-                size = 1;
-            if (size <= MAX_SMALL) {
-                uint32_t class_ = size_to_class(size);
-                uint32_t slot = type_array_slot(o->type, class_);
-                CHECK_NE(slot, NO_SLOT);
-                CHECK_EQ(slot, type_array_slot(o->type, class_));
-                o->base = alloc_small(c, slot);
-                o->patterns = class_size[class_] / o->type->size;
-            }
-        } else {
-            size = o->type->size;
-            CHECK_EQ(o->type->slot == NO_SLOT, size > MAX_SMALL);
-            if (size <= MAX_SMALL)
-                o->base = alloc_small(c, o->type->slot);
-        }
-    } else {
-        uint32_t class_ = size <= MAX_SMALL ? size_to_class(size) : 0;
-        o->layout = below(2) ? LAYOUT_NOSCAN : LAYOUT_CONSERVATIVE;
-        if (size <= MAX_SMALL)
-            o->base = alloc_small(c, o->layout == LAYOUT_NOSCAN
-                                         ? SLOT_NOSCAN(class_)
-                                         : SLOT_CONSERVATIVE(class_));
-    }
-    if (size <= MAX_SMALL) {
-        o->size = class_size[size_to_class(size)];
-    } else {
-        o->size = ALIGN_UP(size, GRANULE);
-        o->base = heap_alloc_large(size, o->layout, o->type);
-    }
-    if (o->base == 0)
-        return false;
-    CHECK_EQ(o->base % GRANULE, 0u);
-    CHECK(heap_contains(o->base) && heap_contains(o->base + o->size - 1));
-    for (uintptr_t p = o->base; p < o->base + o->size; p += GRANULE) {
-        uint32_t *w = shadow_of(p);
-        CHECK(*w == 0 || *w == DEAD);
-        *w = nobj + 1;
-        CHECK_EQ(((uint64_t *)p)[0], 0u);
-        CHECK_EQ(((uint64_t *)p)[1], 0u);
-    }
-    CHECK_EQ(*heap_meta(o->base) & META_COLOR, atomic_load(&heap.color));
-    check_lookup(o, o->base);
-    check_lookup(o, o->base + o->size - 1);
-    check_lookup(o, o->base + below((uint32_t)o->size));
-    if (below(50) == 0)
-        check_meta(o);
-    o->marked = true; /* the colour of the living, marking or not */
-    fill(o);
-    nobj++;
-    return true;
-}
-
-/* --- collections --------------------------------------------------------- */
-
-static bool only_full;
-
-static void mark_start(void)
-{
-    CHECK(heap_sweep_done());
-    heap_flip_color(only_full || below(2) == 0);
-    /* Old objects are no business of a young collection. */
-    for (uint32_t i = 0; i < nobj; i++) {
-        uint8_t b = *heap_meta(obj[i].base);
-        CHECK(heap.full || (b & META_COLOR) == META_COLOR ||
-              (b & META_COLOR) == (META_COLOR ^ atomic_load(&heap.color)));
-        obj[i].marked = !heap_white(b);
-        CHECK(!heap.full || !obj[i].marked);
-    }
-    phase = MARKING;
-}
-
-static void mark(struct object *o)
-{
-    uint8_t *m = heap_meta(o->base);
-    if (o->marked)
-        return;
-    CHECK(heap_white(*m));
-    meta_store(m, heap_marked(*m));
-    CHECK(!heap_white(*m));
-    o->marked = true;
-}
-
-static void flush_all(void)
-{
-    for (uint32_t i = 0; i < CACHES; i++)
-        mcache_flush(&cache[i]);
-}
-
-static void set_shadow(const struct object *o, uint32_t v)
-{
-    for (uintptr_t p = o->base; p < o->base + o->size; p += GRANULE)
-        *shadow_of(p) = v;
-}
-
-static void mark_end(uint32_t survivors_percent)
-{
-    for (uint32_t i = 0; i < nobj; i++)
-        if (below(100) < survivors_percent)
-            mark(&obj[i]);
-    flush_all();
-    ndead = 0;
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < nobj; i++) {
-        if (obj[i].marked) {
-            obj[kept] = obj[i];
-            set_shadow(&obj[kept], kept + 1);
-            kept++;
-        } else {
-            dead[ndead++] = obj[i];
-            set_shadow(&obj[i], DEAD);
-        }
-    }
-    nobj = kept;
-    heap_sweep_start();
-    CHECK(!heap_sweep_done());
-    phase = SWEEPING;
-}
-
-static void sweep_end(void)
-{
-    while (heap_sweep_one() > 0)
-        ;
-    CHECK(heap_sweep_done());
-    CHECK_EQ(heap_sweep_one(), 0u);
-    for (uint32_t i = 0; i < ndead; i++)
-        for (uintptr_t p = dead[i].base; p < dead[i].base + dead[i].size;
-             p += GRANULE)
-            if (*shadow_of(p) == DEAD)
-                *shadow_of(p) = 0;
-    phase = IDLE;
-}
-
-/* What all objects and counters must say; the caches give up their spans. */
-static void check_everything(void)
-{
-    heap_verify();
-    if (phase != SWEEPING) {
-        flush_all();
-        uint64_t live = 0;
-        for (uint32_t i = 0; i < nobj; i++)
-            live += obj[i].size;
-        CHECK_EQ(atomic_load(&heap.live), live);
-        CHECK_EQ(atomic_load(&heap.alloc_bytes) -
-                     atomic_load(&heap.swept_bytes),
-                 live);
-        CHECK_EQ(atomic_load(&heap.alloc_objects) -
-                     atomic_load(&heap.swept_objects),
-                 nobj);
-        heap_verify();
-    }
-    for (uint32_t i = 0; i < nobj; i++) {
-        check_contents(&obj[i]);
-        check_meta(&obj[i]);
-        check_lookup(&obj[i], obj[i].base + below((uint32_t)obj[i].size));
-        CHECK(*heap_meta(obj[i].base) & META_COLOR);
-        if (phase == MARKING)
-            CHECK_EQ(heap_white(*heap_meta(obj[i].base)), !obj[i].marked);
-    }
-}
-
-static void collect(uint32_t survivors_percent)
-{
-    if (phase == SWEEPING)
-        sweep_end();
-    /* Nothing is to be left: old garbage neither. */
-    only_full = survivors_percent == 0;
-    if (phase == MARKING && only_full && !heap.full) {
-        mark_end(100);
-        sweep_end();
-    }
-    if (phase == IDLE)
-        mark_start();
-    only_full = false;
-    mark_end(survivors_percent);
-    sweep_end();
-}
-
-static void trace_nothing(void *o, tarn_tracer *t)
-{
-    (void)o;
-    (void)t;
-}
-
-static void register_types(void)
-{
-    for (ntypes = 0; ntypes < MAX_TYPES; ntypes++) {
-        static uint64_t map[4096];
-        char name[32];
-        snprintf(name, sizeof name, "type%u", ntypes);
-        size_t words = 1 + below(ntypes < 40 ? 24 : ntypes < 50 ? 600 : 9000);
-        struct tarn_type_info info = {.name = name, .size = words * 8};
-        switch (ntypes % 4) {
-        case 0:
-            info.size -= below(8);
-            break;
-        case 1:
-            info.trace = trace_nothing;
-            break;
-        default:
-            memset(map, 0, sizeof map);
-            for (size_t i = 0; i < words; i++)
-                map[i / 64] |= (uint64_t)(below(3) == 0) << i % 64;
-            info.ptrmap = map;
-            break;
-        }
-        type[ntypes] = tarn_type_register(&info);
-        CHECK(type[ntypes] != NULL);
-        CHECK_EQ(strcmp(tarn_type_name(type[ntypes]), name), 0);
-    }
-}
-
-static void setup(size_t heap_size)
-{
-    CHECK(heap_init(heap_size));
-    for (uint32_t i = 0; i < CACHES; i++)
-        CHECK(mcache_init(&cache[i]));
-    shadow = calloc(heap_size / GRANULE, sizeof *shadow);
-    dead = calloc(MAX_OBJECTS, sizeof *dead);
-    CHECK(shadow != NULL && dead != NULL);
-}
 
 /* --- tests --------------------------------------------------------------- */
 
@@ -682,16 +283,6 @@ static void too_many_slots(void)
     heap_verify();
 }
 
-static void in_child(void (*fn)(void))
-{
-    static char out[65536];
-    rng = harness_rand(&harness_seed);
-    int st = harness_child(fn, NULL, out, sizeof out);
-    if (st != 0)
-        fputs(out, stderr);
-    CHECK_EQ(st, 0);
-}
-
 static void test_exhausted(void)
 {
     in_child(exhaust);
@@ -741,6 +332,256 @@ static void broken_list(void)
     cache[0].entries[SLOT_NOSCAN(2)].span = NULL;
     heap_verify();
 }
+/* A span of some old objects, swept and in nobody's hands. */
+static struct mspan *old_span(void)
+{
+    setup(16 * MiB);
+    uintptr_t p = alloc_small(&cache[0], SLOT_NOSCAN(2));
+    heap_flip_color(true);
+    meta_store(heap_meta(p), heap_marked(*heap_meta(p)));
+    mcache_flush(&cache[0]);
+    heap_verify(); /* marked */
+    heap_sweep_start();
+    heap_verify(); /* to be swept */
+    sweep_end();
+    heap_verify();
+    return heap_span_of(p);
+}
+static void broken_dead(void)
+{
+    /* Garbage that the sweep has missed. */
+    struct mspan *s = old_span();
+    s->young = true;
+    *heap_meta(s->base) =
+        s->startbits | (META_COLOR ^ atomic_load(&heap.color));
+    heap_verify();
+}
+static void broken_young(void)
+{
+    /* Of the colour of new objects, where no young collection would look. */
+    struct mspan *s = old_span();
+    *heap_meta(s->base) = s->startbits | (uint8_t)atomic_load(&heap.color);
+    heap_verify();
+}
+static void broken_young_mark(void)
+{
+    /* The same, in a young mark; in a full one it would be right. */
+    struct mspan *s = old_span();
+    heap_flip_color(false);
+    heap_verify();
+    *heap_meta(s->base) = s->startbits | (uint8_t)atomic_load(&heap.color);
+    heap_verify();
+}
+static void broken_taken(void)
+{
+    /* Without the flag, places of it were handed out. */
+    struct mspan *s = old_span();
+    alloc_small(&cache[0], SLOT_NOSCAN(2));
+    mcache_flush(&cache[0]);
+    heap_verify();
+    s->young = false;
+    heap_verify();
+}
+static void broken_lost(void)
+{
+    struct mspan *s = old_span();
+    s->live++;
+    s->young = true;
+    heap_verify();
+}
+static void broken_freeindex(void)
+{
+    struct mspan *s = old_span();
+    s->young = true;
+    s->freeindex = 3;
+    heap_verify();
+}
+static void broken_freeindex_unswept(void)
+{
+    struct mspan *s = old_span();
+    heap_flip_color(true);
+    heap_sweep_start();
+    s->young = true;
+    s->freeindex = 3;
+    heap_verify();
+}
+static void broken_end(void)
+{
+    struct mspan *s = old_span();
+    *heap_meta(s->base + 5 * s->elemsize + 16) ^= META_END;
+    heap_verify();
+}
+static void broken_kind(void)
+{
+    struct mspan *s = old_span();
+    *heap_meta(s->base + 7 * s->elemsize) ^= META_KIND_SPAN;
+    heap_verify();
+}
+static void broken_check(void)
+{
+    struct mspan *s = old_span();
+    *heap_meta(s->base) |= META_CHECK;
+    heap_verify();
+}
+static void broken_tail(void)
+{
+    /* Behind the last place. */
+    setup(16 * MiB);
+    uint32_t c = 1;
+    while (class_objs[c] * class_size[c] == class_pages[c] * PAGE_SIZE)
+        c++;
+    alloc_small(&cache[0], SLOT_NOSCAN(c));
+    heap_verify();
+    *heap_meta(cache[0].entries[SLOT_NOSCAN(c)].span->limit) |= 1;
+    heap_verify();
+}
+static void broken_large(void)
+{
+    setup(16 * MiB);
+    uintptr_t p = heap_alloc_large(50000, LAYOUT_NOSCAN, NULL);
+    heap_verify();
+    *heap_meta(p + 40000) |= 2;
+    heap_verify();
+}
+static void broken_limit(void)
+{
+    setup(16 * MiB);
+    struct mspan *s =
+        heap_span_of(heap_alloc_large(50000, LAYOUT_NOSCAN, NULL));
+    s->elemsize += PAGE_SIZE;
+    s->limit += PAGE_SIZE;
+    heap_verify();
+}
+static void broken_cached_old(void)
+{
+    setup(16 * MiB);
+    alloc_small(&cache[0], SLOT_NOSCAN(2));
+    cache[0].entries[SLOT_NOSCAN(2)].span->young = false;
+    cache[0].entries[SLOT_NOSCAN(2)].span->live = 1;
+    heap_verify();
+}
+static void broken_cached_unswept(void)
+{
+    setup(16 * MiB);
+    heap_flip_color(true);
+    heap_sweep_start();
+    alloc_small(&cache[0], SLOT_NOSCAN(2));
+    heap_verify();
+    atomic_fetch_sub(&cache[0].entries[SLOT_NOSCAN(2)].span->sweepgen, 2);
+    heap_verify();
+}
+static void broken_listed(void)
+{
+    setup(16 * MiB);
+    alloc_small(&cache[0], SLOT_NOSCAN(2));
+    cache[0].entries[SLOT_NOSCAN(2)].listed = false;
+    heap_verify();
+}
+/* A span in a cache with a hole, and more free places behind that. */
+static struct mspan *holed_span(void)
+{
+    setup(16 * MiB);
+    uintptr_t p = 0;
+    for (int i = 0; i < 6; i++) {
+        p = alloc_small(&cache[0], SLOT_NOSCAN(2));
+        *(uint64_t *)p = 1;
+    }
+    struct mspan *s = heap_span_of(p);
+    heap_flip_color(true);
+    for (uint32_t i = 0; i < 6; i += 5) {
+        uint8_t *m = heap_meta(s->base + i * s->elemsize);
+        meta_store(m, heap_marked(*m));
+    }
+    mcache_flush(&cache[0]);
+    heap_sweep_start();
+    sweep_end();
+    CHECK_EQ(alloc_small(&cache[0], SLOT_NOSCAN(2)), s->base + s->elemsize);
+    CHECK_EQ(s->freeindex, 6u);
+    heap_verify();
+    return s;
+}
+static void broken_freemask(void)
+{
+    holed_span()->freemask ^= UINT64_C(1) << 20;
+    heap_verify();
+}
+static void broken_hole(void)
+{
+    struct mspan *s = holed_span();
+    s->freeindex++;
+    heap_verify();
+}
+static void broken_bits(void)
+{
+    setup(16 * MiB);
+    alloc_small(&cache[0], SLOT_NOSCAN(2));
+    cache[0].entries[SLOT_NOSCAN(2)].startbits ^= META_KIND_NOSCAN;
+    heap_verify();
+}
+static void broken_head(void)
+{
+    setup(16 * MiB);
+    ((struct tarn_cache_head *)(void *)cache[1].entries)->color ^= META_COLOR;
+    heap_verify();
+}
+static void broken_free_page(void)
+{
+    /* The lowest bit of a page that has been used before. */
+    setup(16 * MiB);
+    uintptr_t p = heap_alloc_large(50000, LAYOUT_NOSCAN, NULL);
+    collect(0);
+    heap_verify();
+    *heap_meta(p + 3 * PAGE_SIZE + 64) |= 1;
+    heap_verify();
+}
+static void broken_dead_structs(void)
+{
+    setup(16 * MiB);
+    struct mspan *s[2];
+    for (int i = 0; i < 2; i++)
+        s[i] = heap_span_of(heap_alloc_large(50000, LAYOUT_NOSCAN, NULL));
+    collect(0);
+    heap_verify();
+    /* They are one run now. */
+    uint32_t retired = atomic_load(&s[0]->state) != SPAN_DEAD;
+    CHECK_EQ(atomic_load(&s[retired]->state), (uint32_t)SPAN_DEAD);
+    CHECK(s[retired]->next != NULL);
+    s[retired]->next = NULL;
+    heap_verify();
+}
+static void broken_mapped(void)
+{
+    setup(16 * MiB);
+    alloc_small(&cache[0], SLOT_NOSCAN(2));
+    heap_verify();
+    atomic_fetch_sub(&heap.mapped, 64 * PAGE_SIZE);
+    heap_verify();
+}
+static void broken_epoch(void)
+{
+    setup(16 * MiB);
+    heap_flip_color(false);
+    heap_verify();
+    tarn_cards.epoch++;
+    heap_verify();
+}
+static void broken_white(void)
+{
+    setup(16 * MiB);
+    heap_flip_color(false);
+    heap.white_bit ^= META_COLOR;
+    heap_verify();
+}
+/* Epochs come round. */
+static void all_epochs(void)
+{
+    setup(16 * MiB);
+    for (int i = 0; i < 600; i++) {
+        collect(100);
+        heap_verify();
+    }
+    throw("went well");
+}
 static void early_sweep(void)
 {
     setup(16 * MiB);
@@ -756,6 +597,32 @@ static void test_verify(void)
     CHECK_THROWS(broken_zero, NULL, "in a cache and not zero");
     CHECK_THROWS(broken_list, NULL, "in lists and caches");
     CHECK_THROWS(early_sweep, NULL, "heap_sweep_done");
+    CHECK_THROWS(broken_dead, NULL, "1 dead objects are in the swept span");
+    CHECK_THROWS(broken_young, NULL, "the old span at");
+    CHECK_THROWS(broken_young_mark, NULL, "has 1 young objects");
+    CHECK_THROWS(broken_taken, NULL, "has 2 objects, 1 after its sweep");
+    CHECK_THROWS(broken_lost, NULL, "has 1 objects, 2 after its sweep");
+    CHECK_THROWS(broken_freeindex, NULL, "place 1 below freeindex 3");
+    CHECK_THROWS(broken_freeindex_unswept, NULL, "place 1 below freeindex 3");
+    CHECK_THROWS(broken_end, NULL, "granule 1 of place 5");
+    CHECK_THROWS(broken_kind, NULL, "granule 0 of place 7");
+    CHECK_THROWS(broken_check, NULL, "granule 0 of the place at");
+    CHECK_THROWS(broken_tail, NULL, "of the span at");
+    CHECK_THROWS(broken_large, NULL, "granule 2500 of the span");
+    CHECK_THROWS(broken_limit, NULL, "the large span at");
+    CHECK_THROWS(broken_cached_old, NULL, "the old span at");
+    CHECK_THROWS(broken_cached_unswept, NULL, "in a cache is not swept");
+    CHECK_THROWS(broken_listed, NULL, "the cache entry of slot");
+    CHECK_THROWS(broken_freemask, NULL, "has freemask");
+    CHECK_THROWS(broken_hole, NULL, "the free place 6");
+    CHECK_THROWS(broken_bits, NULL, "the cache entry of slot");
+    CHECK_THROWS(broken_head, NULL, "a cache allocates colour 2");
+    CHECK_THROWS(broken_free_page, NULL, "the free page at");
+    CHECK_THROWS(broken_dead_structs, NULL, "span structs in use or not");
+    CHECK_THROWS(broken_mapped, NULL, "bytes mapped, counted");
+    CHECK_THROWS(broken_epoch, NULL, "the cards' epoch is");
+    CHECK_THROWS(broken_white, NULL, "white is");
+    CHECK_THROWS(all_epochs, NULL, "went well");
 }
 
 int main(int argc, char **argv)
