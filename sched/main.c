@@ -197,6 +197,8 @@ static void *mstart_thread(void *vmp)
 {
     struct m *mp = vmp;
     minit(mp);
+    /* Else it is that of the thread which made this one. */
+    prctl(PR_SET_NAME, "tarn-m", 0UL, 0UL, 0UL);
     /* See runnext_left. */
     prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
     if (mp->mstartfn)

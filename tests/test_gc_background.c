@@ -36,21 +36,28 @@ static size_t resident(uintptr_t lo, uintptr_t hi)
 
 /* --- touching ahead ------------------------------------------------------------ */
 
-struct chunk {
-    struct chunk *next;
-    char bytes[8000];
-};
-
-static struct chunk *volatile grown;
+/* In a table, not in a list: a dead word of the stack may keep one of them alive,
+ * not all. */
+#define CHUNK ((size_t)8000)
+static void *held[1 << 17];
+static size_t nheld;
 
 static void grow_to(size_t bytes)
 {
-    for (size_t n = 0; n < bytes; n += sizeof(struct chunk)) {
-        struct chunk *c = tarn_alloc_conservative(sizeof *c);
-        CHECK(c != NULL);
-        tarn_store(&c->next, grown);
-        tarn_store((void *)&grown, c);
+    for (size_t n = 0; n < bytes; n += CHUNK) {
+        CHECK_LT(nheld, sizeof held / sizeof held[0]);
+        void *p = tarn_alloc_conservative(CHUNK);
+        CHECK(p != NULL);
+        memset(p, 0x10, CHUNK);
+        tarn_store(&held[nheld++], p);
     }
+}
+
+static void drop_all(void)
+{
+    tarn_clear(held, nheld * sizeof held[0]);
+    nheld = 0;
+    wipe_stack();
 }
 
 /* Behind all that was handed out lies memory that is resident and reads as zero,
@@ -60,7 +67,7 @@ static void touched_ahead(void)
     grow_to(8 * MiB);
     while (stats().pretouched_bytes == 0) {
         grow_to(64 << 10);
-        tarn_yield();
+        tarn_sleep(1000000); /* the thread may have no CPU for long */
     }
     for (;;) {
         uintptr_t lo = atomic_load(&heap.used_hi), hi = pages_end();
@@ -73,7 +80,7 @@ static void touched_ahead(void)
         }
         /* It may all have been used by now, or stand at the end. */
         grow_to(64 << 10);
-        tarn_yield();
+        tarn_sleep(1000000); /* the thread may have no CPU for long */
     }
     /* What there is more than is used stays within bounds. */
     uintptr_t lo = atomic_load(&heap.used_hi);
@@ -90,7 +97,7 @@ static void touch_refused(void)
     CHECK_LE(stats().pretouched_bytes, before + (512 << 10));
     while (stats().pretouched_bytes <= before + (512 << 10)) {
         grow_to(64 << 10);
-        tarn_yield();
+        tarn_sleep(1000000); /* the thread may have no CPU for long */
     }
 }
 
@@ -127,8 +134,7 @@ static void given_back(void)
     grow_to(64 * MiB);
     size_t high = resident(heap.lo, atomic_load(&heap.used_hi));
     CHECK_GE(high, 32 * MiB);
-    tarn_store((void *)&grown, NULL);
-    wipe_stack();
+    drop_all();
     uint64_t cycles = stats().cycles;
     while (stats().scavenged_bytes < 32 * MiB ||
            resident(heap.lo, atomic_load(&heap.used_hi)) > high / 4 * 3)
@@ -142,8 +148,7 @@ static void give_back_refused(void)
 {
     grow_to(64 * MiB);
     fail_inject(FAIL_MADVISE, 0, -1);
-    tarn_store((void *)&grown, NULL);
-    wipe_stack();
+    drop_all();
     uint64_t before = stats().scavenged_bytes, cycles = stats().cycles;
     while (stats().cycles < cycles + 3)
         make_garbage();
@@ -164,9 +169,8 @@ static void test_scavenge(void)
 static void periodic(void)
 {
     grow_to(2 * MiB); /* less than heapmin: no other reason to collect */
-    volatile uint64_t hidden = hide(grown);
-    tarn_store((void *)&grown, NULL);
-    wipe_stack();
+    volatile uint64_t hidden = hide(held[nheld - 1]);
+    drop_all();
     CHECK_EQ(stats().cycles_forced, 0u);
     /* A register or a dead frame may hold it for some time. */
     while (alive(hidden)) {
