@@ -11,6 +11,7 @@
 #include "tarn/barrier.h"
 
 struct gcstate gc;
+void (*gc_step_hook)(const char *name);
 
 /* The heap may have given back all but this much beyond its goal. */
 size_t heap_release_free(size_t keep_bytes);
@@ -160,6 +161,7 @@ static void hand_in(struct p *pp)
     wb_flush(pp);
     if (gcw_dispose(&gcp_of(pp)->gcw))
         atomic_fetch_add(&handed_in, 1);
+    gc_step("gc: handed in");
 }
 
 /* A short turn of marking by the driver itself. */
@@ -196,7 +198,7 @@ static void mark_to_the_end(void)
         worldsema_acquire();
         atomic_store(&handed_in, 0);
         forEachP(hand_in);
-        delay_point("mark termination: after the ragged barrier");
+        gc_step("gc: after the ragged barrier");
         if (atomic_load(&handed_in) != 0 || !looks_dry() || gc_stacks_asked()) {
             worldsema_release();
             wakep();
@@ -204,6 +206,7 @@ static void mark_to_the_end(void)
             continue;
         }
         refresh_segments();
+        gc_step("gc: about to end");
         atomic_store(&gc.stop_kind, STOP_GC_TERM);
         stopTheWorldWithSema();
         atomic_store(&handed_in, 0);
@@ -230,6 +233,7 @@ static void mark_to_the_end(void)
         atomic_fetch_add(&gc.restarts, 1);
         startTheWorldWithSema();
         worldsema_release();
+        gc_step("gc: the mark goes on");
         drain_turn();
     }
 }
@@ -240,6 +244,7 @@ static void start_mark(bool full)
 {
     trace_event(TRACE_MARK, getg(), gc.cycles_started, full);
     refresh_segments();
+    gc_step("gc: about to begin");
     worldsema_acquire();
     atomic_store(&gc.stop_kind, STOP_GC_START);
     stopTheWorldWithSema();
@@ -257,10 +262,12 @@ static void start_mark(bool full)
     pacer_start();
     startTheWorldWithSema();
     worldsema_release();
+    gc_step("gc: barrier on");
     struct m *mp = acquirem();
     gc_scan_plain_roots(&gcp_of(mp->p)->gcw);
     gcw_dispose(&gcp_of(mp->p)->gcw);
     releasem(mp);
+    gc_step("gc: plain ranges scanned");
     atomic_store(&gc.blacken, true);
     wakep();
 }
@@ -294,6 +301,7 @@ static void finish_mark(void)
     startTheWorldWithSema();
     worldsema_release();
     trace_event(TRACE_SWEEP, getg(), 0, 0);
+    gc_step("gc: marked");
     gc_bufs_trim();
 }
 
@@ -306,6 +314,7 @@ static void sweep(void)
         releasem(mp);
         if (pages == 0)
             break;
+        gc_step("gc: swept some");
         if ((i & 1) != 1)
             continue;
         struct p *pp = getg()->m->p;
@@ -343,6 +352,7 @@ static void run_cycle(bool forced)
     finish_mark();
     sweep();
     trace_event(TRACE_SWEPT, getg(), 0, 0);
+    gc_step("gc: swept");
     pacer_swept();
     stack_set_first(atomic_load(&gc.stack_scan_bytes) - stack_bytes0,
                     atomic_load(&gc.stacks_scanned) - stacks0);

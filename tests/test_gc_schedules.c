@@ -1,0 +1,963 @@
+/* tests/test_gc_schedules.c - what a mutator does comes between any two steps of a
+ * collection: exhaustively for short programs on small graphs, by random schedules
+ * for longer ones.
+ *
+ * The collector is the real one: its driver and a worker run on one thread and
+ * call step() between the steps of a cycle (gc_step), down to single entries of a
+ * drain. Two mutators stand still in their goroutines, their registers are words
+ * of those stacks; step() does for them what they would have done at that moment
+ * on Ps of their own, with the real barrier and the real allocation, and so no
+ * schedule depends on threads. Nobody else runs: no P but the driver's has a
+ * thread.
+ *
+ * A shadow of the graph is kept in ordinary memory, its addresses hidden. After
+ * each cycle what is reachable in the shadow must be there, whole; after a full
+ * one what was not when it began must be gone. Registers hold pointers to the
+ * second word: one to the first may be the end of the object before.
+ */
+#include <stdarg.h>
+
+#include "gcsuite.h"
+#include "tarn/barrier.h"
+
+#define NI __attribute__((noinline))
+
+/* --- objects ------------------------------------------------------------------- */
+
+enum kind { PRECISE, CONSERVATIVE, TRACED, KINDS };
+
+struct obj {
+    uint64_t field[2]; /* TRACED: hidden, 0 for NULL */
+    uint64_t id, check, pad;
+};
+
+static tarn_type *t_precise, *t_traced;
+
+static uint64_t mix(uint64_t id)
+{
+    return (id + 1) * UINT64_C(0x9E3779B97F4A7C15) ^ UINT64_C(0x1234567);
+}
+
+static uint64_t encode(const void *p)
+{
+    return p != NULL ? hide(p) : 0;
+}
+
+static void *decode(uint64_t w)
+{
+    return w != 0 ? reveal(w) : NULL;
+}
+
+static void trace_obj(void *v, tarn_tracer *t)
+{
+    struct obj *o = v;
+    for (int i = 0; i < 2; i++)
+        tarn_trace(t, decode(__atomic_load_n(&o->field[i], __ATOMIC_RELAXED)));
+}
+
+static void register_types(void)
+{
+    uint64_t map = 3;
+    t_precise = tarn_type_register(
+        &(struct tarn_type_info){"precise", sizeof(struct obj), &map, NULL});
+    t_traced = tarn_type_register(&(struct tarn_type_info){
+        "traced", sizeof(struct obj), NULL, trace_obj});
+    CHECK(t_precise != NULL && t_traced != NULL);
+    /* The runtime's own variables hold first addresses. */
+    CHECK(tarn_alloc(t_precise) != NULL && tarn_alloc(t_traced) != NULL &&
+          tarn_alloc_conservative(sizeof(struct obj)) != NULL);
+}
+
+/* --- the shadow ------------------------------------------------------------------ */
+
+#define NODES 32
+#define NONE (-1)
+#define OLD 0 /* the node that is always there */
+#define OLD_SIZE (4 * CARD)
+#define MUTATORS 2
+#define REGS 2
+
+struct shadow {
+    uint64_t hidden, id;
+    int field[2];
+    enum kind kind;
+    bool used, dead; /* dead: not reachable when this cycle began */
+};
+
+static struct {
+    struct shadow node[NODES];
+    int reg[MUTATORS][REGS], plain, range;
+    uint64_t last_id;
+} sh;
+
+static volatile uintptr_t *regs[MUTATORS]; /* on their stacks */
+static uintptr_t *plain_cell;              /* a plain root range */
+static uintptr_t *range_cell; /* a barriered one; the second is the old one's */
+
+static void *address(int i)
+{
+    return i != NONE ? reveal(sh.node[i].hidden) : NULL;
+}
+
+/* What has been done since the graph was made, for messages. */
+static char story[8192];
+static size_t story_len;
+static uint64_t schedules;
+
+__attribute__((format(printf, 1, 2))) static void tell(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    if (story_len < sizeof story - 200)
+        story_len += (size_t)vsnprintf(story + story_len, 200, fmt, ap);
+    va_end(ap);
+}
+
+static void lost(int i, const char *where)
+{
+    fprintf(stderr,
+            "%s\nlost object: node %d, found missing by %s, schedule "
+            "%" PRIu64 "\n",
+            story, i, where, schedules);
+    CHECK(!"lost object");
+}
+
+static bool intact(int i)
+{
+    struct obj *o = address(i);
+    return tarn_object_base(o) == o && o->id == sh.node[i].id &&
+           o->check == mix(o->id);
+}
+
+/* v was loaded; the shadow says that it is node i. */
+static void expect(const void *v, int i, const char *where)
+{
+    if (v != address(i) || (i != NONE && !intact(i)))
+        lost(i, where);
+}
+
+static void reach(int i, bool *seen)
+{
+    if (i == NONE || seen[i])
+        return;
+    seen[i] = true;
+    reach(sh.node[i].field[0], seen);
+    reach(sh.node[i].field[1], seen);
+}
+
+static void reachable(bool *seen)
+{
+    memset(seen, 0, NODES * sizeof *seen);
+    reach(OLD, seen);
+    reach(sh.plain, seen);
+    reach(sh.range, seen);
+    for (int m = 0; m < MUTATORS; m++)
+        for (int r = 0; r < REGS; r++)
+            reach(sh.reg[m][r], seen);
+}
+
+static void cycle_begins(void)
+{
+    bool seen[NODES];
+    reachable(seen);
+    for (int i = 0; i < NODES; i++)
+        sh.node[i].dead = sh.node[i].used && !seen[i];
+}
+
+static bool reused(int i)
+{
+    for (int k = 0; k < NODES; k++)
+        if (k != i && sh.node[k].used && sh.node[k].hidden == sh.node[i].hidden)
+            return true;
+    return false;
+}
+
+static void cycle_ended(void)
+{
+    bool seen[NODES];
+    reachable(seen);
+    for (int i = 0; i < NODES; i++) {
+        struct shadow *n = &sh.node[i];
+        if (!n->used)
+            continue;
+        if (seen[i]) {
+            const struct obj *o = address(i);
+            if (!intact(i))
+                lost(i, "the end of the cycle");
+            for (int f = 0; f < 2; f++)
+                expect(n->kind == TRACED ? decode(o->field[f])
+                                         : (void *)(uintptr_t)o->field[f],
+                       n->field[f], "the end of the cycle");
+        } else if (n->dead && heap.full) {
+            if (alive(n->hidden) && !reused(i)) {
+                fprintf(stderr,
+                        "%s\nnode %d is still there, schedule %" PRIu64 "\n",
+                        story, i, schedules);
+                CHECK(!"garbage was freed");
+            }
+            n->used = false;
+        }
+    }
+}
+
+/* --- what mutators do --------------------------------------------------------------- */
+
+enum what {
+    LOAD,        /* r = s.f */
+    LOAD_PLAIN,  /* r = plain */
+    LOAD_RANGE,  /* r = range */
+    LOAD_OLD,    /* r = the old one */
+    STORE,       /* r.f = s */
+    STORE_PLAIN, /* plain = r; without a barrier where that is allowed */
+    STORE_RANGE, /* range = r */
+    UNSET,       /* r.f = NULL */
+    UNSET_PLAIN,
+    UNSET_RANGE,
+    ALLOC, /* r = new */
+    DROP,  /* r = NULL */
+    MOVE,  /* r = s */
+    CLEAR, /* all of r, by the bulk barrier */
+    COPY,  /* all of s onto r, by the bulk barrier */
+    SWAP,  /* r.f and s exchanged */
+    WHATS
+};
+#define ONLY(w) (1u << (w))
+#define ALL_OPS (ONLY(WHATS) - 1)
+
+struct op {
+    uint8_t what, m, r, s, f;
+};
+
+static const char *const what_name[WHATS] = {
+    "load",        "load plain",  "load range",  "load old",
+    "store",       "store plain", "store range", "unset",
+    "unset plain", "unset range", "alloc",       "drop",
+    "move",        "clear",       "copy",        "swap"};
+
+static uint64_t *word_of(int i, int f)
+{
+    return &((struct obj *)address(i))->field[f];
+}
+
+static void *load_field(int i, int f)
+{
+    uint64_t w = __atomic_load_n(word_of(i, f), __ATOMIC_RELAXED);
+    return sh.node[i].kind == TRACED ? decode(w) : (void *)(uintptr_t)w;
+}
+
+static void store_field(int i, int f, void *v)
+{
+    if (sh.node[i].kind == TRACED)
+        tarn_store_encoded(word_of(i, f), encode(v), load_field(i, f), v);
+    else
+        tarn_store(word_of(i, f), v);
+}
+
+static void set_reg(int m, int r, const void *p, int i)
+{
+    regs[m][r] = p != NULL ? (uintptr_t)p + 8 : 0;
+    sh.reg[m][r] = i;
+}
+
+static void *get_reg(int m, int r)
+{
+    void *p = regs[m][r] != 0 ? (void *)(regs[m][r] - 8) : NULL;
+    expect(p, sh.reg[m][r], "the use of a register");
+    return p;
+}
+
+/* A store to a global that holds no pointer needs no barrier. */
+static void store_plain(void *v, int i)
+{
+    if (*plain_cell == 0)
+        __atomic_store_n(plain_cell, (uintptr_t)v, __ATOMIC_RELAXED);
+    else
+        tarn_store(plain_cell, v);
+    sh.plain = i;
+}
+
+static int free_node(void)
+{
+    for (int i = OLD + 1; i < NODES; i++)
+        if (!sh.node[i].used)
+            return i;
+    return NONE;
+}
+
+/* The old one has its cards for itself: whether it is scanned does not depend on
+ * what lies beside it. */
+static int new_node(enum kind kind, int i)
+{
+    struct obj *o = i == OLD          ? tarn_alloc_conservative(OLD_SIZE)
+                    : kind == PRECISE ? tarn_alloc(t_precise)
+                    : kind == TRACED  ? tarn_alloc(t_traced)
+                                      : tarn_alloc_conservative(sizeof *o);
+    CHECK(o != NULL);
+    for (int f = 0; f < 2; f++)
+        CHECK_EQ(o->field[f], 0);
+    o->id = ++sh.last_id;
+    o->check = mix(o->id);
+    sh.node[i] =
+        (struct shadow){hide(o), o->id, {NONE, NONE}, kind, true, false};
+    return i;
+}
+
+/* How many kinds there are to be in this graph, and which is next. */
+static enum kind next_kind;
+
+static void perform(struct op op)
+{
+    int m = op.m, r = op.r, f = op.f;
+    int ri = sh.reg[m][r], si = sh.reg[m][op.s];
+    void *v;
+    switch (op.what) {
+    case LOAD:
+        get_reg(m, op.s);
+        v = load_field(si, f);
+        expect(v, sh.node[si].field[f], "a load");
+        set_reg(m, r, v, sh.node[si].field[f]);
+        break;
+    case LOAD_PLAIN:
+        v = (void *)__atomic_load_n(plain_cell, __ATOMIC_RELAXED);
+        expect(v, sh.plain, "a load from the plain range");
+        set_reg(m, r, v, sh.plain);
+        break;
+    case LOAD_RANGE:
+        v = (void *)__atomic_load_n(range_cell, __ATOMIC_RELAXED);
+        expect(v, sh.range, "a load from the barriered range");
+        set_reg(m, r, v, sh.range);
+        break;
+    case LOAD_OLD:
+        set_reg(m, r, (void *)range_cell[1], OLD);
+        break;
+    case STORE:
+        get_reg(m, r);
+        store_field(ri, f, get_reg(m, op.s));
+        sh.node[ri].field[f] = si;
+        break;
+    case STORE_PLAIN:
+        store_plain(get_reg(m, r), ri);
+        break;
+    case STORE_RANGE:
+        tarn_store(range_cell, get_reg(m, r));
+        sh.range = ri;
+        break;
+    case UNSET:
+        get_reg(m, r);
+        store_field(ri, f, NULL);
+        sh.node[ri].field[f] = NONE;
+        break;
+    case UNSET_PLAIN:
+        tarn_store(plain_cell, NULL);
+        sh.plain = NONE;
+        break;
+    case UNSET_RANGE:
+        tarn_store(range_cell, NULL);
+        sh.range = NONE;
+        break;
+    case ALLOC: {
+        int i = new_node(next_kind, free_node());
+        next_kind = (next_kind + 1) % KINDS;
+        set_reg(m, r, address(i), i);
+        break;
+    }
+    case DROP:
+        set_reg(m, r, NULL, NONE);
+        break;
+    case MOVE:
+        set_reg(m, r, get_reg(m, op.s), si);
+        break;
+    case CLEAR:
+        get_reg(m, r);
+        tarn_clear(word_of(ri, 0), 2 * sizeof(uint64_t));
+        sh.node[ri].field[0] = sh.node[ri].field[1] = NONE;
+        break;
+    case COPY:
+        get_reg(m, r);
+        get_reg(m, op.s);
+        tarn_copy(word_of(ri, 0), word_of(si, 0), 2 * sizeof(uint64_t));
+        memcpy(sh.node[ri].field, sh.node[si].field, sizeof sh.node[ri].field);
+        break;
+    default:
+        get_reg(m, r);
+        v = get_reg(m, op.s);
+        v = tarn_swap(word_of(ri, f), v);
+        expect(v, sh.node[ri].field[f], "an exchange");
+        set_reg(m, op.s, v, sh.node[ri].field[f]);
+        sh.node[ri].field[f] = si;
+    }
+}
+
+/* Would it change anything, and is it allowed? The bulk functions do not know a
+ * traced object's own form of pointers. */
+static bool effective(struct op op)
+{
+    int ri = sh.reg[op.m][op.r], si = sh.reg[op.m][op.s];
+    const struct shadow *rn = ri != NONE ? &sh.node[ri] : NULL;
+    const struct shadow *sn = si != NONE ? &sh.node[si] : NULL;
+    switch (op.what) {
+    case LOAD:
+        return sn != NULL && sn->field[op.f] != NONE && sn->field[op.f] != ri;
+    case LOAD_PLAIN:
+        return sh.plain != NONE && sh.plain != ri;
+    case LOAD_RANGE:
+        return sh.range != NONE && sh.range != ri;
+    case LOAD_OLD:
+        return ri != OLD;
+    case STORE:
+        return rn != NULL && sn != NULL && rn->field[op.f] != si;
+    case STORE_PLAIN:
+        return rn != NULL && sh.plain != ri;
+    case STORE_RANGE:
+        return rn != NULL && sh.range != ri;
+    case UNSET:
+        return rn != NULL && rn->field[op.f] != NONE;
+    case UNSET_PLAIN:
+        return sh.plain != NONE;
+    case UNSET_RANGE:
+        return sh.range != NONE;
+    case ALLOC:
+        return free_node() != NONE;
+    case DROP:
+        return rn != NULL;
+    case MOVE:
+        return sn != NULL && ri != si;
+    case CLEAR:
+        return rn != NULL && rn->kind != TRACED &&
+               (rn->field[0] != NONE || rn->field[1] != NONE);
+    case COPY:
+        return rn != NULL && sn != NULL && rn != sn && rn->kind != TRACED &&
+               sn->kind != TRACED &&
+               memcmp(rn->field, sn->field, sizeof rn->field) != 0;
+    default:
+        return rn != NULL && rn->kind != TRACED && si != rn->field[op.f];
+    }
+}
+
+static bool uses_s(int what)
+{
+    return what == LOAD || what == STORE || what == MOVE || what == COPY ||
+           what == SWAP;
+}
+
+static bool uses_f(int what)
+{
+    return what == LOAD || what == STORE || what == UNSET || what == SWAP;
+}
+
+static bool uses_r(int what)
+{
+    return what != UNSET_PLAIN && what != UNSET_RANGE;
+}
+
+#define OPS_MOST 256
+
+static int list_ops(struct op *out, int n, int m, uint32_t set, int fields)
+{
+    for (int what = 0; what < WHATS; what++) {
+        if (!(set & ONLY(what)))
+            continue;
+        for (int r = 0; r < (uses_r(what) ? REGS : 1); r++)
+            for (int s = 0; s < (uses_s(what) ? REGS : 1); s++)
+                for (int f = 0; f < (uses_f(what) ? fields : 1); f++) {
+                    struct op op = {(uint8_t)what, (uint8_t)m, (uint8_t)r,
+                                    (uint8_t)s, (uint8_t)f};
+                    if (effective(op))
+                        out[n++] = op;
+                }
+    }
+    CHECK_LE(n, OPS_MOST);
+    return n;
+}
+
+/* The P of a mutator, or with MUTATORS of a second marker: one that no thread has,
+ * and none will, see start(). NULL if that is not so now. */
+static struct p *p_for(int m)
+{
+    struct p *mine = getg()->m->p;
+    for (uint32_t i = 0; i < nprocs; i++)
+        if (allp[i] != mine && m-- == 0)
+            return atomic_load(&allp[i]->status) == Pidle ? allp[i] : NULL;
+    return NULL;
+}
+
+static void apply(struct op op)
+{
+    tell("  %c: %s r%d s%d f%d\n", 'A' + op.m, what_name[op.what], op.r, op.s,
+         op.f);
+    struct m *mp = acquirem();
+    struct p *mine = mp->p, *its = p_for(op.m);
+    CHECK(its != NULL);
+    mp->p = its;
+    set_local_cache(its);
+    perform(op);
+    mp->p = mine;
+    set_local_cache(mine);
+    releasem(mp);
+}
+
+/* --- graphs ------------------------------------------------------------------------- */
+
+static void do_op(enum what what, int m, int r, int s, int f)
+{
+    struct op op = {(uint8_t)what, (uint8_t)m, (uint8_t)r, (uint8_t)s,
+                    (uint8_t)f};
+    if (effective(op))
+        apply(op);
+}
+
+/* All goes but the old one, which forgets what it pointed to. */
+static void forget(void)
+{
+    for (int f = 0; f < 2; f++) {
+        do_op(LOAD_OLD, 0, 0, 0, 0);
+        do_op(UNSET, 0, 0, 0, f);
+    }
+    do_op(UNSET_PLAIN, 0, 0, 0, 0);
+    do_op(UNSET_RANGE, 0, 0, 0, 0);
+    for (int m = 0; m < MUTATORS; m++)
+        for (int r = 0; r < REGS; r++)
+            do_op(DROP, m, r, 0, 0);
+    /* Else it is dirty again each 254 cycles. */
+    for (size_t at = 0; at < OLD_SIZE; at += CARD)
+        *heap_card((uintptr_t)address(OLD) + at) = 0;
+}
+
+enum shape { ON_REG, ON_OLD, ON_PLAIN, ON_RANGE, ON_BOTH, SHAPES };
+static const char *const shape_name[SHAPES] = {
+    "a register", "an old object", "a plain range", "a barriered range",
+    "both mutators' registers"};
+
+/* x.0 = y, and something has x. A's r0 is the old one where that is not x. */
+static void make_graph(enum shape shape)
+{
+    do_op(ALLOC, 0, 0, 0, 0);
+    do_op(ALLOC, 0, 1, 0, 0);
+    do_op(STORE, 0, 0, 1, 0);
+    do_op(DROP, 0, 1, 0, 0);
+    switch (shape) {
+    case ON_REG:
+        return;
+    case ON_OLD:
+        do_op(LOAD_OLD, 0, 1, 0, 0);
+        do_op(STORE, 0, 1, 0, 0);
+        break;
+    case ON_PLAIN:
+        do_op(STORE_PLAIN, 0, 0, 0, 0);
+        break;
+    case ON_RANGE:
+        do_op(STORE_RANGE, 0, 0, 0, 0);
+        break;
+    default:
+        do_op(ALLOC, 1, 0, 0, 0);
+        do_op(ALLOC, 1, 1, 0, 0);
+        do_op(STORE, 1, 0, 1, 0);
+        do_op(DROP, 1, 1, 0, 0);
+        return;
+    }
+    do_op(DROP, 0, 1, 0, 0);
+    do_op(LOAD_OLD, 0, 0, 0, 0);
+}
+
+/* --- choices ------------------------------------------------------------------------- */
+
+static enum mode { QUIET, EXHAUSTIVE, RANDOM } mode;
+static uint64_t rng;
+
+/* The choices of a schedule; the next one differs in the last that had more. */
+#define CHOICES 512
+static struct {
+    uint16_t taken[CHOICES], of[CHOICES];
+    int n, at;
+} trail;
+static uint64_t diverged, disturbed;
+
+static int choose(int n)
+{
+    CHECK_LT(trail.at, CHOICES);
+    if (trail.at == trail.n) {
+        trail.taken[trail.n] = 0;
+        trail.of[trail.n++] = (uint16_t)n;
+    }
+    /* Not so where the thread was interrupted: a drain looks at the time. */
+    if (trail.of[trail.at] != n) {
+        diverged++;
+        trail.of[trail.at] = (uint16_t)n;
+        if (trail.taken[trail.at] >= n)
+            trail.taken[trail.at] = (uint16_t)(n - 1);
+    }
+    return trail.taken[trail.at++];
+}
+
+/* One of so many first operations only, all that follows them. */
+static uint32_t thin = 1;
+
+static bool left_out(void)
+{
+    uint64_t key = harness_seed;
+    for (int i = 0; i < trail.n - 1; i++)
+        if (trail.taken[i] != 0)
+            return false;
+    key += (uint64_t)trail.n * 1000 + trail.taken[trail.n - 1];
+    return harness_rand(&key) % thin != 0;
+}
+
+static bool next_trail(void)
+{
+    trail.at = 0;
+    while (trail.n > 0) {
+        if (++trail.taken[trail.n - 1] >= trail.of[trail.n - 1])
+            trail.n--;
+        else if (thin == 1 || !left_out())
+            return true;
+    }
+    return false;
+}
+
+/* --- the steps of a cycle ------------------------------------------------------------- */
+
+static struct {
+    enum shape shape;
+    uint32_t set; /* of operations */
+} job;
+static int left[MUTATORS];
+static uint64_t digest;
+static bool busy, fresh;
+static uint64_t steps, operations;
+
+/* Between two points of a drain where nothing was read in, the collector has moved
+ * what it holds and marked: no operation of a mutator depends on that, and what the
+ * collector does next not on when the operation was. */
+static bool same_as_before(void)
+{
+    uint64_t d = atomic_load(&gc.scanned_bytes) * 1000003 +
+                 atomic_load(&gc.stacks_scanned);
+    bool same = d == digest;
+    digest = d;
+    return same;
+}
+
+/* Where it makes no difference for what is between here and the step before, or
+ * the end: exhaustively only one of such steps is taken. */
+static bool redundant(const char *name)
+{
+    if (strcmp(name, "gc: drain") == 0)
+        return same_as_before();
+    if (strcmp(name, "gc: handed in") == 0) {
+        /* Between one mutator's P and the other's only. */
+        const struct p *a = p_for(0), *b = p_for(1);
+        return atomic_load(&a->runSafePointFn) ==
+               atomic_load(&b->runSafePointFn);
+    }
+    return strcmp(name, "gc: about to end") == 0 ||
+           strcmp(name, "gc: swept some") == 0 ||
+           strcmp(name, "gc: swept") == 0;
+}
+
+static void exhaustive_step(bool may_alloc)
+{
+    struct op ops[OPS_MOST];
+    for (;;) {
+        int n = 0;
+        uint32_t set = may_alloc ? job.set : job.set & ~ONLY(ALLOC);
+        for (int m = 0; m < MUTATORS; m++)
+            if (left[m] > 0)
+                n = list_ops(ops, n, m, set, 1);
+        if (n == 0)
+            return;
+        int k = choose(n + 1);
+        if (k == 0)
+            return;
+        left[ops[k - 1].m]--;
+        apply(ops[k - 1]);
+    }
+}
+
+/* A second marker, on a P of its own. */
+static void help_mark(void)
+{
+    struct m *mp = acquirem();
+    struct p *pp = p_for(MUTATORS);
+    CHECK(pp != NULL);
+    tell("  second marker\n");
+    struct drain_limits lim = {.work = 1 + below(&rng, 64)};
+    gc_drain(pp, &lim);
+    releasem(mp);
+}
+
+static void random_step(bool may_alloc)
+{
+    struct op ops[OPS_MOST];
+    while (below(&rng, 3) == 0) {
+        if (may_alloc && atomic_load(&gc.blacken) && below(&rng, 8) == 0) {
+            help_mark();
+            continue;
+        }
+        int n = 0;
+        for (int m = 0; m < MUTATORS; m++)
+            n = list_ops(ops, n, m,
+                         may_alloc ? job.set : job.set & ~ONLY(ALLOC), 2);
+        if (n == 0)
+            return;
+        operations++;
+        apply(ops[below(&rng, (uint32_t)n)]);
+    }
+}
+
+static void step(const char *name)
+{
+    const struct g *gp = getg();
+    if (busy || gp->kind == STACK_SYSTEM || atomic_load(&sched.gcwaiting))
+        return;
+    busy = true;
+    steps++;
+    bool alone = p_for(0) && p_for(1) && p_for(MUTATORS);
+    disturbed += !alone;
+    /* Only what was added is a root: the rest takes long. */
+    gc.nsegments = 0;
+    if (fresh) {
+        fresh = false;
+        forget();
+        if (mode == EXHAUSTIVE)
+            make_graph(job.shape);
+        story_len = 0;
+    }
+    /* Before "gc: barrier on" there may be others. */
+    if (strcmp(name, "gc: barrier on") == 0)
+        cycle_begins();
+    /* Under a lock of the scheduler. */
+    bool may_alloc = strcmp(name, "gc: handed in") != 0;
+    bool skip =
+        mode == QUIET || (mode == EXHAUSTIVE && redundant(name)) || !alone;
+    if (!skip) {
+        tell("%s\n", name);
+        if (mode == EXHAUSTIVE)
+            exhaustive_step(may_alloc);
+        else
+            random_step(may_alloc);
+    }
+    if (strcmp(name, "gc: swept") == 0)
+        cycle_ended();
+    busy = false;
+}
+
+#define OPTIONS "gcoff=1,gcperiod=0,deadlock=0"
+#define PS 4
+
+/* --- running it ------------------------------------------------------------------------- */
+
+static bool stay(struct g *gp, void *unused)
+{
+    (void)gp;
+    (void)unused;
+    return true;
+}
+
+NI static void mutator(void *arg)
+{
+    volatile uintptr_t r[REGS] = {0, 0};
+    regs[(uintptr_t)arg] = r;
+    gopark(stay, NULL, WAIT_GC_IDLE);
+    CHECK(r[0] == 1); /* never: but the registers are needed */
+}
+
+static void passes(void *unused)
+{
+    (void)unused;
+}
+
+static void make_old(void *unused)
+{
+    (void)unused;
+    for (int m = 0; m < MUTATORS; m++)
+        for (int r = 0; r < REGS; r++)
+            sh.reg[m][r] = NONE;
+    sh.plain = sh.range = NONE;
+    new_node(CONSERVATIVE, OLD);
+    tarn_store(&range_cell[1], address(OLD));
+}
+
+static void start(void)
+{
+    /* Whatever TARN says: nobody but us begins a collection, or waits at a step. */
+    options.gcoff = 1;
+    options.gcstress = options.delays = 0;
+    CHECK_GE(nprocs, PS);
+    if (TARN_CHECKS >= 2 || options.checkmark)
+        thin = 8;
+    if (TARN_TSAN)
+        thin = 32;
+    register_types();
+    plain_cell = calloc(1, sizeof *plain_cell);
+    range_cell = calloc(2, sizeof *range_cell);
+    CHECK(plain_cell != NULL && range_cell != NULL);
+    CHECK_ST(tarn_roots_add(plain_cell, plain_cell + 1, 0), TARN_OK);
+    CHECK_ST(tarn_roots_add(range_cell, range_cell + 2, TARN_ROOTS_BARRIERED),
+             TARN_OK);
+    /* As if a thread were looking for work: then no other is woken. */
+    tarn_sleep(2000000);
+    atomic_fetch_add(&sched.nmspinning, 1);
+    /* Stacks are root jobs of 64: two jobs. */
+    go(mutator, (void *)0);
+    for (int i = 0; i < 64; i++)
+        go(passes, NULL);
+    go(mutator, (void *)1);
+    while (regs[0] == NULL || regs[1] == NULL)
+        tarn_yield();
+    make_old(NULL);
+    wipe_stack();
+    gc_check_entries = 1;
+    gc_step_hook = step;
+    collect();
+}
+
+static void clean_up(void)
+{
+    mode = QUIET;
+    fresh = true;
+    collect();
+}
+
+static void explore(enum shape shape, bool full, int a, int b, uint32_t set)
+{
+    job.shape = shape;
+    job.set = set;
+    trail.n = trail.at = 0;
+    int64_t t0 = tarn_now();
+    uint64_t n = 0;
+    do {
+        left[0] = a;
+        left[1] = b;
+        next_kind = (enum kind)(shape % KINDS);
+        fresh = true;
+        digest = 0;
+        mode = EXHAUSTIVE;
+        if (full)
+            collect();
+        else
+            gc_collect_young();
+        schedules++;
+        n++;
+        /* What died old would be scanned for its cards. */
+        if (!full)
+            clean_up();
+    } while (next_trail());
+    printf("     on %s, %s, %d+%d operations: %" PRIu64 " schedules, %lld ms\n",
+           shape_name[shape], full ? "full" : "young", a, b, n,
+           (long long)(tarn_now() - t0) / 1000000);
+    clean_up();
+}
+
+/* Operations by which an object is moved and lost. */
+#define MOVES                                                                  \
+    (ONLY(LOAD) | ONLY(STORE) | ONLY(UNSET) | ONLY(STORE_PLAIN) | ONLY(DROP))
+
+static void test_exhaustive(void)
+{
+    schedules = 0;
+    for (int shape = 0; shape < SHAPES; shape++)
+        for (int full = 0; full < 2; full++) {
+            explore((enum shape)shape, full, 2, 0, ALL_OPS);
+            explore((enum shape)shape, full, 1, 1, ALL_OPS);
+            explore((enum shape)shape, full, 3, 0, MOVES);
+        }
+    printf("     %" PRIu64 " schedules, %" PRIu64 " diverged, %" PRIu64
+           " steps disturbed\n",
+           schedules, diverged, disturbed);
+}
+
+static void test_random(void)
+{
+    rng = seed_of(1);
+    schedules = 0;
+    steps = operations = disturbed = 0;
+    job.set = ALL_OPS;
+    clean_up();
+    int n = 60000 / (int)thin;
+    for (int i = 0; i < n; i++) {
+        story_len = 0;
+        mode = RANDOM;
+        if (below(&rng, 3) == 0)
+            collect();
+        else
+            gc_collect_young();
+        schedules++;
+    }
+    clean_up();
+    printf("     %d collections, %" PRIu64 " steps, %" PRIu64
+           " operations, %" PRIu64 " steps disturbed\n",
+           n, steps, operations, disturbed);
+}
+
+static void body(void)
+{
+    start();
+    RUN(test_exhaustive);
+    RUN(test_random);
+}
+
+/* --- faults of the collector --------------------------------------------------------- */
+
+static uint32_t child_fault;
+static bool child_random;
+
+static void faulty(void *unused)
+{
+    (void)unused;
+    start();
+    atomic_store(&gc_fault, child_fault);
+    if (child_random)
+        test_random();
+    else
+        test_exhaustive();
+    puts("nothing was lost");
+}
+
+static void faulty_child(void)
+{
+    struct tarn_options o;
+    alarm(SUITE_WATCHDOG_SECONDS);
+    tarn_options_init(&o);
+    CHECK_ST(tarn_options_parse(&o, OPTIONS), TARN_OK);
+    o.maxprocs = PS;
+    CHECK_ST(tarn_main(&o, faulty, NULL), TARN_OK);
+}
+
+static void must_lose(const char *name, uint32_t fault)
+{
+    static char out[65536];
+    child_fault = fault;
+    for (int i = 0; i < 2; i++) {
+        child_random = i != 0;
+        int st = harness_child(faulty_child, NULL, out, sizeof out);
+        const char *said = strstr(out, "lost object: node");
+        if (said == NULL)
+            fprintf(stderr, "%s\n", out);
+        CHECK(said != NULL);
+        CHECK(WIFSIGNALED(st) && WTERMSIG(st) == SIGABRT);
+        printf("     %s, %s: %.*s\n", name,
+               child_random ? "random" : "exhaustive", (int)strcspn(said, "\n"),
+               said);
+    }
+}
+
+static void test_faults(void)
+{
+    must_lose("STACKS", GC_FAULT_STACKS);
+    must_lose("BARRIERED", GC_FAULT_BARRIERED);
+    must_lose("RESCAN", GC_FAULT_RESCAN);
+    must_lose("FLUSH", GC_FAULT_FLUSH);
+    must_lose("BULK", GC_FAULT_BULK);
+    must_lose("BARRIER", GC_FAULT_BARRIER);
+    must_lose("CARDS", GC_FAULT_CARDS);
+}
+
+int main(int argc, char **argv)
+{
+    harness_init(argc, argv);
+    /* There is one number of Ps with which it can be run. */
+    unsetenv("TARN_TEST_PROCS");
+    RUN(test_faults);
+    gc_run(body, PS, OPTIONS);
+    return harness_done();
+}
