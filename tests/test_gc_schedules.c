@@ -102,7 +102,7 @@ static void *address(int i)
 /* What has been done since the graph was made, for messages. */
 static char story[8192];
 static size_t story_len;
-static uint64_t schedules;
+static uint64_t schedules, steps, operations, freed;
 
 __attribute__((format(printf, 1, 2))) static void tell(const char *fmt, ...)
 {
@@ -196,6 +196,7 @@ static void cycle_ended(void)
                 CHECK(!"garbage was freed");
             }
             n->used = false;
+            freed++;
         }
     }
 }
@@ -549,10 +550,9 @@ static void make_graph(enum shape shape)
         do_op(STORE_RANGE, 0, 0, 0, 0);
         break;
     default:
-        do_op(ALLOC, 1, 0, 0, 0);
-        do_op(ALLOC, 1, 1, 0, 0);
-        do_op(STORE, 1, 0, 1, 0);
-        do_op(DROP, 1, 1, 0, 0);
+        do_op(STORE_PLAIN, 0, 0, 0, 0);
+        do_op(LOAD_PLAIN, 1, 0, 0, 0);
+        do_op(UNSET_PLAIN, 0, 0, 0, 0);
         return;
     }
     do_op(DROP, 0, 1, 0, 0);
@@ -589,8 +589,9 @@ static int choose(int n)
     return trail.taken[trail.at++];
 }
 
-/* One of so many first operations only, all that follows them. */
-static uint32_t thin = 1;
+/* One of so many first operations only, chosen by the seed, and all that follows
+ * them: of schedules of three operations, and of others. */
+static uint32_t thin, thin_three = 4, thin_two = 1;
 
 static bool left_out(void)
 {
@@ -623,7 +624,6 @@ static struct {
 static int left[MUTATORS];
 static uint64_t digest;
 static bool busy, fresh;
-static uint64_t steps, operations;
 
 /* Between two points of a drain where nothing was read in, the collector has moved
  * what it holds and marked: no operation of a mutator depends on that, and what the
@@ -685,6 +685,19 @@ static void help_mark(void)
     releasem(mp);
 }
 
+/* Small graphs: an object is soon in one place only. */
+#define LIVE_MOST 6
+
+static int live_nodes(void)
+{
+    bool seen[NODES];
+    int n = 0;
+    reachable(seen);
+    for (int i = 0; i < NODES; i++)
+        n += seen[i];
+    return n;
+}
+
 static void random_step(bool may_alloc)
 {
     struct op ops[OPS_MOST];
@@ -693,14 +706,20 @@ static void random_step(bool may_alloc)
             help_mark();
             continue;
         }
+        enum what what = (enum what)below(&rng, WHATS);
+        if (what == ALLOC && (!may_alloc || live_nodes() >= LIVE_MOST))
+            continue;
         int n = 0;
         for (int m = 0; m < MUTATORS; m++)
-            n = list_ops(ops, n, m,
-                         may_alloc ? job.set : job.set & ~ONLY(ALLOC), 2);
+            n = list_ops(ops, n, m, ONLY(what), 2);
         if (n == 0)
-            return;
+            continue;
+        struct op op = ops[below(&rng, (uint32_t)n)];
         operations++;
-        apply(ops[below(&rng, (uint32_t)n)]);
+        apply(op);
+        /* What is lost by mistake was moved away from where it was. */
+        if (what == LOAD && below(&rng, 2) == 0)
+            do_op(below(&rng, 2) ? UNSET : CLEAR, op.m, op.s, 0, op.f);
     }
 }
 
@@ -784,9 +803,9 @@ static void start(void)
     options.gcstress = options.delays = 0;
     CHECK_GE(nprocs, PS);
     if (TARN_CHECKS >= 2 || options.checkmark)
-        thin = 8;
+        thin_three = 16;
     if (TARN_TSAN)
-        thin = 32;
+        thin_three = thin_two = 64;
     register_types();
     plain_cell = calloc(1, sizeof *plain_cell);
     range_cell = calloc(2, sizeof *range_cell);
@@ -820,6 +839,7 @@ static void clean_up(void)
 
 static void explore(enum shape shape, bool full, int a, int b, uint32_t set)
 {
+    thin = a + b > 2 ? thin_three : thin_two;
     job.shape = shape;
     job.set = set;
     trail.n = trail.at = 0;
@@ -850,7 +870,8 @@ static void explore(enum shape shape, bool full, int a, int b, uint32_t set)
 
 /* Operations by which an object is moved and lost. */
 #define MOVES                                                                  \
-    (ONLY(LOAD) | ONLY(STORE) | ONLY(UNSET) | ONLY(STORE_PLAIN) | ONLY(DROP))
+    (ONLY(LOAD) | ONLY(LOAD_PLAIN) | ONLY(LOAD_RANGE) | ONLY(STORE) |          \
+     ONLY(UNSET) | ONLY(STORE_PLAIN) | ONLY(DROP))
 
 static void test_exhaustive(void)
 {
@@ -859,21 +880,24 @@ static void test_exhaustive(void)
         for (int full = 0; full < 2; full++) {
             explore((enum shape)shape, full, 2, 0, ALL_OPS);
             explore((enum shape)shape, full, 1, 1, ALL_OPS);
-            explore((enum shape)shape, full, 3, 0, MOVES);
+            if (shape == ON_BOTH)
+                explore((enum shape)shape, full, 2, 1, MOVES);
+            else
+                explore((enum shape)shape, full, 3, 0, MOVES);
         }
     printf("     %" PRIu64 " schedules, %" PRIu64 " diverged, %" PRIu64
            " steps disturbed\n",
            schedules, diverged, disturbed);
 }
 
-static void test_random(void)
+#define COLLECTIONS (TARN_TSAN ? 5000 : TARN_CHECKS >= 2 ? 40000 : 300000)
+
+static void random_run(int n)
 {
     rng = seed_of(1);
     schedules = 0;
-    steps = operations = disturbed = 0;
-    job.set = ALL_OPS;
+    steps = operations = freed = disturbed = 0;
     clean_up();
-    int n = 60000 / (int)thin;
     for (int i = 0; i < n; i++) {
         story_len = 0;
         mode = RANDOM;
@@ -885,8 +909,15 @@ static void test_random(void)
     }
     clean_up();
     printf("     %d collections, %" PRIu64 " steps, %" PRIu64
-           " operations, %" PRIu64 " steps disturbed\n",
-           n, steps, operations, disturbed);
+           " operations, %" PRIu64 " freed, %" PRIu64 " steps disturbed\n",
+           n, steps, operations, freed, disturbed);
+    CHECK_GT(freed, n / 10);
+    CHECK_GT(operations, n);
+}
+
+static void test_random(void)
+{
+    random_run(COLLECTIONS);
 }
 
 static void body(void)
@@ -894,6 +925,19 @@ static void body(void)
     start();
     RUN(test_exhaustive);
     RUN(test_random);
+}
+
+/* Where the collector's own second look finds it first, and what was freed is no
+ * longer readable. */
+static void test_strict(void)
+{
+    random_run(COLLECTIONS / 10);
+}
+
+static void strict_body(void)
+{
+    start();
+    RUN(test_strict);
 }
 
 /* --- faults of the collector --------------------------------------------------------- */
@@ -907,7 +951,7 @@ static void faulty(void *unused)
     start();
     atomic_store(&gc_fault, child_fault);
     if (child_random)
-        test_random();
+        random_run(1000000);
     else
         test_exhaustive();
     puts("nothing was lost");
@@ -959,5 +1003,6 @@ int main(int argc, char **argv)
     unsetenv("TARN_TEST_PROCS");
     RUN(test_faults);
     gc_run(body, PS, OPTIONS);
+    gc_run(strict_body, PS, OPTIONS ",checkmark=1,clobberfree=1");
     return harness_done();
 }
