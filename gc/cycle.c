@@ -12,6 +12,7 @@
 
 struct gcstate gc;
 void (*gc_step_hook)(const char *name);
+int64_t gc_late_ns = 30000;
 
 /* The heap may have given back all but this much beyond its goal. */
 size_t heap_release_free(size_t keep_bytes);
@@ -24,7 +25,6 @@ size_t heap_release_free(size_t keep_bytes);
 #define THROTTLE_BYTES ((size_t)64 << 10)
 #define SWEEPS_MOST 16
 #define ASSIST_MAX_NS 100000
-#define LATE_NS 30000 /* of marking with the world stopped */
 #define PATIENCE 16
 
 /* --- the driver's door ------------------------------------------------------- */
@@ -224,7 +224,7 @@ static void mark_to_the_end(void)
          * Each try marks something white and nothing new is white, so even a
          * program that moves objects through globals all the time comes to an
          * end; a longer try after many, for the machine's sake. */
-        int64_t budget = restarts < PATIENCE ? LATE_NS : LATE_NS * 10;
+        int64_t budget = restarts < PATIENCE ? gc_late_ns : gc_late_ns * 10;
         struct drain_limits lim = {.world_stopped = true,
                                    .deadline = nanotime() + budget};
         if (gc_drain(pp, &lim) && looks_dry() && !gc_stacks_asked())

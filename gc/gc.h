@@ -301,6 +301,8 @@ extern _Atomic uint32_t gc_fault;
  * between. The hook runs where the step is: perhaps under sched.lock (handed in),
  * with the world running or not, on a goroutine or g0. NULL but in a test. */
 extern void (*gc_step_hook)(const char *name);
+/* Likewise: how long the last stop may go on marking before it is given up. */
+extern int64_t gc_late_ns;
 ALWAYS_INLINE void gc_step(const char *name)
 {
     delay_point(name);
