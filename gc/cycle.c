@@ -270,6 +270,7 @@ static void start_mark(bool full)
     gc_step("gc: plain ranges scanned");
     atomic_store(&gc.blacken, true);
     wakep();
+    gc_step("gc: others may mark");
 }
 
 static void finish_mark(void)

@@ -205,12 +205,13 @@ enum what {
     UNSET,       /* r.f = NULL */
     UNSET_PLAIN,
     UNSET_RANGE,
-    ALLOC, /* r = new */
-    DROP,  /* r = NULL */
-    MOVE,  /* r = s */
-    CLEAR, /* all of r, by the bulk barrier */
-    COPY,  /* all of s onto r, by the bulk barrier */
-    SWAP,  /* r.f and s exchanged */
+    ALLOC,  /* r = new */
+    DROP,   /* r = NULL */
+    MOVE,   /* r = s */
+    CLEAR,  /* all of r, by the bulk barrier */
+    COPY,   /* all of s onto r, by the bulk barrier */
+    SWAP,   /* r.f and s exchanged */
+    FORGET, /* all registers = NULL */
     WHATS
 };
 #define ONLY(w) (1u << (w))
@@ -221,10 +222,10 @@ struct op {
 };
 
 static const char *const what_name[WHATS] = {
-    "load",        "load plain",  "load range",  "load old",
-    "store",       "store plain", "store range", "unset",
-    "unset plain", "unset range", "alloc",       "drop",
-    "move",        "clear",       "copy",        "swap"};
+    "load",        "load plain",  "load range", "load old",    "store",
+    "store plain", "store range", "unset",      "unset plain", "unset range",
+    "alloc",       "drop",        "move",       "clear",       "copy",
+    "swap",        "forget"};
 
 static uint64_t *word_of(int i, int f)
 {
@@ -370,6 +371,10 @@ static void perform(struct op op)
         tarn_copy(word_of(ri, 0), word_of(si, 0), 2 * sizeof(uint64_t));
         memcpy(sh.node[ri].field, sh.node[si].field, sizeof sh.node[ri].field);
         break;
+    case FORGET:
+        for (r = 0; r < REGS; r++)
+            set_reg(m, r, NULL, NONE);
+        break;
     default:
         get_reg(m, r);
         v = get_reg(m, op.s);
@@ -421,6 +426,11 @@ static bool effective(struct op op)
         return rn != NULL && sn != NULL && rn != sn && rn->kind != TRACED &&
                sn->kind != TRACED &&
                memcmp(rn->field, sn->field, sizeof rn->field) != 0;
+    case FORGET:
+        for (int r = 0; r < REGS; r++)
+            if (sh.reg[op.m][r] != NONE)
+                return true;
+        return false;
     default:
         return rn != NULL && rn->kind != TRACED && si != rn->field[op.f];
     }
@@ -439,7 +449,7 @@ static bool uses_f(int what)
 
 static bool uses_r(int what)
 {
-    return what != UNSET_PLAIN && what != UNSET_RANGE;
+    return what != UNSET_PLAIN && what != UNSET_RANGE && what != FORGET;
 }
 
 #define OPS_MOST 256

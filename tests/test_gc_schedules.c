@@ -77,7 +77,7 @@ static const char *const shape_name[SHAPES] = {
     "a register", "an old object", "a plain range", "a barriered range",
     "both mutators' registers"};
 
-/* x.0 = y, and something has x. A's r0 is the old one where that is not x. */
+/* x.0 = y, and something has x. */
 static void make_graph(enum shape shape)
 {
     do_op(ALLOC, 0, 0, 0, 0);
@@ -87,10 +87,10 @@ static void make_graph(enum shape shape)
     switch (shape) {
     case ON_REG:
         return;
-    case ON_OLD:
+    case ON_OLD: /* A has both */
         do_op(LOAD_OLD, 0, 1, 0, 0);
         do_op(STORE, 0, 1, 0, 0);
-        break;
+        return;
     case ON_PLAIN:
         do_op(STORE_PLAIN, 0, 0, 0, 0);
         break;
@@ -103,7 +103,6 @@ static void make_graph(enum shape shape)
         do_op(UNSET_PLAIN, 0, 0, 0, 0);
         return;
     }
-    do_op(DROP, 0, 1, 0, 0);
     do_op(LOAD_OLD, 0, 0, 0, 0);
 }
 
@@ -139,7 +138,7 @@ static int choose(int n)
 
 /* One of so many first operations only, chosen by the seed, and all that follows
  * them: of schedules of three operations, and of others. */
-static uint32_t thin, thin_three = 4, thin_two = 1;
+static uint32_t thin, thin_three = 8, thin_two = 1;
 
 static bool left_out(void)
 {
@@ -167,11 +166,13 @@ static bool next_trail(void)
 
 static struct {
     enum shape shape;
-    uint32_t set; /* of operations */
+    uint32_t set;   /* of operations */
+    enum kind kind; /* of x; then the others in turn */
+    bool eager;     /* a second marker is first */
 } job;
 static int left[MUTATORS];
 static uint64_t digest;
-static bool busy, fresh;
+static bool busy, fresh, keep_graph;
 
 /* Between two points of a drain where nothing was read in, the collector has moved
  * what it holds and marked: no operation of a mutator depends on that, and what the
@@ -222,15 +223,16 @@ static void exhaustive_step(bool may_alloc)
 }
 
 /* A second marker, on a P of its own. */
-static void help_mark(void)
+static bool help_mark(bool assist, uint64_t work)
 {
     struct m *mp = acquirem();
     struct p *pp = p_for(MUTATORS);
     CHECK(pp != NULL);
     tell("  second marker\n");
-    struct drain_limits lim = {.work = 1 + below(&rng, 64)};
-    gc_drain(pp, &lim);
+    struct drain_limits lim = {.assist = assist, .work = work};
+    bool dry = gc_drain(pp, &lim);
     releasem(mp);
+    return dry;
 }
 
 /* Small graphs: an object is soon in one place only. */
@@ -251,7 +253,7 @@ static void random_step(bool may_alloc)
     struct op ops[OPS_MOST];
     while (below(&rng, 3) == 0) {
         if (may_alloc && atomic_load(&gc.blacken) && below(&rng, 8) == 0) {
-            help_mark();
+            help_mark(below(&rng, 2) == 0, 1 + below(&rng, 64));
             continue;
         }
         enum what what = (enum what)below(&rng, WHATS);
@@ -268,6 +270,8 @@ static void random_step(bool may_alloc)
         /* What is lost by mistake was moved away from where it was. */
         if (what == LOAD && below(&rng, 2) == 0)
             do_op(below(&rng, 2) ? UNSET : CLEAR, op.m, op.s, 0, op.f);
+        if (what == COPY && below(&rng, 2) == 0)
+            do_op(DROP, op.m, below(&rng, 2) ? op.s : op.r, 0, 0);
     }
 }
 
@@ -284,7 +288,10 @@ static void step(const char *name)
     gc.nsegments = 0;
     if (fresh) {
         fresh = false;
-        forget();
+        if (mode == EXHAUSTIVE || !keep_graph)
+            forget();
+        for (int m = 0; m < MUTATORS; m++)
+            do_op(FORGET, m, 0, 0, 0);
         if (mode == EXHAUSTIVE)
             make_graph(job.shape);
         story_len = 0;
@@ -292,6 +299,12 @@ static void step(const char *name)
     /* Before "gc: barrier on" there may be others. */
     if (strcmp(name, "gc: barrier on") == 0)
         cycle_begins();
+    /* Objects may be black before any stack is. */
+    if (mode == EXHAUSTIVE && job.eager && alone &&
+        strcmp(name, "gc: others may mark") == 0) {
+        help_mark(false, 1);
+        help_mark(true, 0);
+    }
     /* Under a lock of the scheduler. */
     bool may_alloc = strcmp(name, "gc: handed in") != 0;
     bool skip =
@@ -349,10 +362,12 @@ static void start(void)
     /* Whatever TARN says: nobody but us begins a collection, or waits at a step. */
     options.gcoff = 1;
     options.gcstress = options.delays = 0;
-    if (TARN_CHECKS >= 2 || options.checkmark)
-        thin_three = 16;
+    if (TARN_CHECKS >= 2)
+        thin_three = 32;
     if (TARN_TSAN)
         thin_three = thin_two = 64;
+    if (getenv("TARN_TEST_ALL") != NULL)
+        thin_three = thin_two = 1;
     register_types();
     plain_cell = calloc(1, sizeof *plain_cell);
     range_cell = calloc(2, sizeof *range_cell);
@@ -386,6 +401,16 @@ static void clean_up(void)
     collect();
 }
 
+/* Operations by which an object is moved and lost. */
+#define MOVES                                                                  \
+    (ONLY(LOAD) | ONLY(LOAD_PLAIN) | ONLY(LOAD_RANGE) | ONLY(STORE) |          \
+     ONLY(UNSET) | ONLY(STORE_PLAIN) | ONLY(DROP))
+
+/* By way of the plain range; into an object that is black from birth. */
+#define GLOBALLY                                                               \
+    (ONLY(STORE_PLAIN) | ONLY(LOAD_PLAIN) | ONLY(UNSET_PLAIN) | ONLY(FORGET))
+#define NEWLY (ONLY(ALLOC) | ONLY(COPY) | ONLY(STORE) | ONLY(SWAP) | ONLY(DROP))
+
 /* impatient: it lets the world go on as soon as the last stop finds anything. */
 static void one_cycle(bool full, bool impatient)
 {
@@ -396,18 +421,21 @@ static void one_cycle(bool full, bool impatient)
         gc_collect_young();
 }
 
-static void explore(enum shape shape, bool full, int a, int b, uint32_t set)
+static void explore(enum shape shape, bool full, int a, int b, uint32_t set,
+                    int kind, bool eager)
 {
-    thin = a + b > 2 ? thin_three : thin_two;
+    thin = a + b == 3 ? thin_three : thin_two;
     job.shape = shape;
     job.set = set;
+    job.kind = (enum kind)(kind % KINDS);
+    job.eager = eager;
     trail.n = trail.at = 0;
     int64_t t0 = tarn_now();
     uint64_t n = 0;
     do {
         left[0] = a;
         left[1] = b;
-        next_kind = (enum kind)(shape % KINDS);
+        next_kind = job.kind;
         fresh = true;
         digest = 0;
         mode = EXHAUSTIVE;
@@ -417,7 +445,9 @@ static void explore(enum shape shape, bool full, int a, int b, uint32_t set)
         /* What was stored just now, seen by the next one. */
         if (shape == ON_OLD) {
             mode = QUIET;
+            fresh = keep_graph = true;
             gc_collect_young();
+            keep_graph = false;
         }
         /* What died old would be scanned for its cards. */
         if (!full)
@@ -429,23 +459,23 @@ static void explore(enum shape shape, bool full, int a, int b, uint32_t set)
     clean_up();
 }
 
-/* Operations by which an object is moved and lost. */
-#define MOVES                                                                  \
-    (ONLY(LOAD) | ONLY(LOAD_PLAIN) | ONLY(LOAD_RANGE) | ONLY(STORE) |          \
-     ONLY(UNSET) | ONLY(STORE_PLAIN) | ONLY(DROP))
-
 static void test_exhaustive(void)
 {
     schedules = 0;
     for (int shape = 0; shape < SHAPES; shape++)
         for (int full = 0; full < 2; full++) {
-            explore((enum shape)shape, full, 2, 0, ALL_OPS);
-            explore((enum shape)shape, full, 1, 1, ALL_OPS);
+            enum shape sp = (enum shape)shape;
+            explore(sp, full, 2, 0, ALL_OPS, shape, false);
+            explore(sp, full, 1, 1, ALL_OPS, shape + 1, true);
             if (shape == ON_BOTH)
-                explore((enum shape)shape, full, 2, 1, MOVES);
+                explore(sp, full, 2, 1, MOVES, shape, full);
             else
-                explore((enum shape)shape, full, 3, 0, MOVES);
+                explore(sp, full, 3, 0, MOVES, shape + full, full);
         }
+    for (int full = 0; full < 2; full++) {
+        explore(ON_REG, full, 3, 0, NEWLY, CONSERVATIVE, false);
+        explore(ON_REG, full, 4, 0, GLOBALLY, PRECISE, false);
+    }
     printf("     %" PRIu64 " schedules, %" PRIu64 " diverged, %" PRIu64
            " steps disturbed\n",
            schedules, diverged, disturbed);
