@@ -13,11 +13,11 @@
 struct gcstate gc;
 void (*gc_step_hook)(const char *name);
 int64_t gc_late_ns = 30000;
+int64_t gc_turn_ns = 250000; /* on a busy P: a step waits for it */
 
 /* The heap may have given back all but this much beyond its goal. */
 size_t heap_release_free(size_t keep_bytes);
 
-#define TURN_NS 250000     /* of a worker on a busy P: a step waits for it */
 #define TURN_GAP_NS 750000 /* between two of them: a quarter */
 #define ASSIST_STEP ((int64_t)64 << 10)
 #define DEBT_MOST ((int64_t)64 << 20)
@@ -168,12 +168,12 @@ static void hand_in(struct p *pp)
 static void drain_turn(void)
 {
     struct m *mp = acquirem();
-    struct drain_limits lim = {.deadline = nanotime() + TURN_NS,
+    struct drain_limits lim = {.deadline = nanotime() + gc_turn_ns,
                                .until_preempt = true};
     gc_drain(mp->p, &lim);
-    atomic_fetch_add_explicit(&gc.mark_cpu_ns,
-                              (uint64_t)(nanotime() + TURN_NS - lim.deadline),
-                              memory_order_relaxed);
+    atomic_fetch_add_explicit(
+        &gc.mark_cpu_ns, (uint64_t)(nanotime() + gc_turn_ns - lim.deadline),
+        memory_order_relaxed);
     releasem(mp);
     if (atomic_load_explicit(&getg()->preempt, memory_order_relaxed))
         gosched();
@@ -418,7 +418,7 @@ static void worker(void *vpp)
         if (g->worker_idle_mode)
             lim.idle = true;
         else
-            lim.deadline = t0 + TURN_NS;
+            lim.deadline = t0 + gc_turn_ns;
         gc_drain(mine, &lim);
         g->last_worker_end = nanotime();
         atomic_fetch_add_explicit(&gc.mark_cpu_ns,
@@ -444,7 +444,7 @@ struct g *gc_worker_hook(struct p *pp, bool idle)
             atomic_load_explicit(&gc.goal, memory_order_relaxed)) {
             /* It cannot wait for its share; but who allocates pays as well, and
              * who does not shall not stand still until the mark is over. */
-            if (nanotime() - g->last_worker_end < TURN_NS)
+            if (nanotime() - g->last_worker_end < gc_turn_ns)
                 return NULL;
         } else if (nprocs >= 4) {
             if (running >= (int32_t)(nprocs / 4))

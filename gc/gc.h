@@ -303,6 +303,7 @@ extern _Atomic uint32_t gc_fault;
 extern void (*gc_step_hook)(const char *name);
 /* Likewise: how long the last stop may go on marking before it is given up. */
 extern int64_t gc_late_ns;
+extern int64_t gc_turn_ns; /* and a turn of marking */
 ALWAYS_INLINE void gc_step(const char *name)
 {
     delay_point(name);
