@@ -369,7 +369,7 @@ static void start(void)
     options.gcoff = 1;
     options.gcstress = options.delays = 0;
     if (TARN_CHECKS >= 2)
-        thin_three = 32;
+        thin_three = 100;
     if (TARN_TSAN)
         thin_three = thin_two = 64;
     if (getenv("TARN_TEST_ALL") != NULL)
