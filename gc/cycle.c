@@ -11,11 +11,13 @@
 #include "tarn/barrier.h"
 
 struct gcstate gc;
+void (*gc_step_hook)(const char *name);
+int64_t gc_late_ns = 30000;
+int64_t gc_turn_ns = 250000; /* on a busy P: a step waits for it */
 
 /* The heap may have given back all but this much beyond its goal. */
 size_t heap_release_free(size_t keep_bytes);
 
-#define TURN_NS 250000     /* of a worker on a busy P: a step waits for it */
 #define TURN_GAP_NS 750000 /* between two of them: a quarter */
 #define ASSIST_STEP ((int64_t)64 << 10)
 #define DEBT_MOST ((int64_t)64 << 20)
@@ -23,7 +25,6 @@ size_t heap_release_free(size_t keep_bytes);
 #define THROTTLE_BYTES ((size_t)64 << 10)
 #define SWEEPS_MOST 16
 #define ASSIST_MAX_NS 100000
-#define LATE_NS 30000 /* of marking with the world stopped */
 #define PATIENCE 16
 
 /* --- the driver's door ------------------------------------------------------- */
@@ -160,18 +161,19 @@ static void hand_in(struct p *pp)
     wb_flush(pp);
     if (gcw_dispose(&gcp_of(pp)->gcw))
         atomic_fetch_add(&handed_in, 1);
+    gc_step("gc: handed in");
 }
 
 /* A short turn of marking by the driver itself. */
 static void drain_turn(void)
 {
     struct m *mp = acquirem();
-    struct drain_limits lim = {.deadline = nanotime() + TURN_NS,
+    struct drain_limits lim = {.deadline = nanotime() + gc_turn_ns,
                                .until_preempt = true};
     gc_drain(mp->p, &lim);
-    atomic_fetch_add_explicit(&gc.mark_cpu_ns,
-                              (uint64_t)(nanotime() + TURN_NS - lim.deadline),
-                              memory_order_relaxed);
+    atomic_fetch_add_explicit(
+        &gc.mark_cpu_ns, (uint64_t)(nanotime() + gc_turn_ns - lim.deadline),
+        memory_order_relaxed);
     releasem(mp);
     if (atomic_load_explicit(&getg()->preempt, memory_order_relaxed))
         gosched();
@@ -196,7 +198,7 @@ static void mark_to_the_end(void)
         worldsema_acquire();
         atomic_store(&handed_in, 0);
         forEachP(hand_in);
-        delay_point("mark termination: after the ragged barrier");
+        gc_step("gc: after the ragged barrier");
         if (atomic_load(&handed_in) != 0 || !looks_dry() || gc_stacks_asked()) {
             worldsema_release();
             wakep();
@@ -204,6 +206,7 @@ static void mark_to_the_end(void)
             continue;
         }
         refresh_segments();
+        gc_step("gc: about to end");
         atomic_store(&gc.stop_kind, STOP_GC_TERM);
         stopTheWorldWithSema();
         atomic_store(&handed_in, 0);
@@ -221,7 +224,7 @@ static void mark_to_the_end(void)
          * Each try marks something white and nothing new is white, so even a
          * program that moves objects through globals all the time comes to an
          * end; a longer try after many, for the machine's sake. */
-        int64_t budget = restarts < PATIENCE ? LATE_NS : LATE_NS * 10;
+        int64_t budget = restarts < PATIENCE ? gc_late_ns : gc_late_ns * 10;
         struct drain_limits lim = {.world_stopped = true,
                                    .deadline = nanotime() + budget};
         if (gc_drain(pp, &lim) && looks_dry() && !gc_stacks_asked())
@@ -230,6 +233,7 @@ static void mark_to_the_end(void)
         atomic_fetch_add(&gc.restarts, 1);
         startTheWorldWithSema();
         worldsema_release();
+        gc_step("gc: the mark goes on");
         drain_turn();
     }
 }
@@ -240,6 +244,7 @@ static void start_mark(bool full)
 {
     trace_event(TRACE_MARK, getg(), gc.cycles_started, full);
     refresh_segments();
+    gc_step("gc: about to begin");
     worldsema_acquire();
     atomic_store(&gc.stop_kind, STOP_GC_START);
     stopTheWorldWithSema();
@@ -257,12 +262,15 @@ static void start_mark(bool full)
     pacer_start();
     startTheWorldWithSema();
     worldsema_release();
+    gc_step("gc: barrier on");
     struct m *mp = acquirem();
     gc_scan_plain_roots(&gcp_of(mp->p)->gcw);
     gcw_dispose(&gcp_of(mp->p)->gcw);
     releasem(mp);
+    gc_step("gc: plain ranges scanned");
     atomic_store(&gc.blacken, true);
     wakep();
+    gc_step("gc: others may mark");
 }
 
 static void finish_mark(void)
@@ -294,6 +302,7 @@ static void finish_mark(void)
     startTheWorldWithSema();
     worldsema_release();
     trace_event(TRACE_SWEEP, getg(), 0, 0);
+    gc_step("gc: marked");
     gc_bufs_trim();
 }
 
@@ -306,6 +315,7 @@ static void sweep(void)
         releasem(mp);
         if (pages == 0)
             break;
+        gc_step("gc: swept some");
         if ((i & 1) != 1)
             continue;
         struct p *pp = getg()->m->p;
@@ -346,6 +356,7 @@ static void run_cycle(bool forced)
     finish_mark();
     sweep();
     trace_event(TRACE_SWEPT, getg(), 0, 0);
+    gc_step("gc: swept");
     pacer_swept();
     stack_set_first(atomic_load(&gc.stack_scan_bytes) - stack_bytes0,
                     atomic_load(&gc.stacks_scanned) - stacks0);
@@ -409,7 +420,7 @@ static void worker(void *vpp)
         if (g->worker_idle_mode)
             lim.idle = true;
         else
-            lim.deadline = t0 + TURN_NS;
+            lim.deadline = t0 + gc_turn_ns;
         gc_drain(mine, &lim);
         g->last_worker_end = nanotime();
         atomic_fetch_add_explicit(&gc.mark_cpu_ns,
@@ -435,7 +446,7 @@ struct g *gc_worker_hook(struct p *pp, bool idle)
             atomic_load_explicit(&gc.goal, memory_order_relaxed)) {
             /* It cannot wait for its share; but who allocates pays as well, and
              * who does not shall not stand still until the mark is over. */
-            if (nanotime() - g->last_worker_end < TURN_NS)
+            if (nanotime() - g->last_worker_end < gc_turn_ns)
                 return NULL;
         } else if (nprocs >= 4) {
             if (running >= (int32_t)(nprocs / 4))

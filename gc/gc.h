@@ -188,6 +188,9 @@ struct drain_limits {
 };
 /* Marks until dry or a limit. Runs root jobs too. True if it ran dry. */
 bool gc_drain(struct p *pp, struct drain_limits *lim);
+/* Test instrument: entries between two looks at the limits, each of which is a step
+ * for gc_step. */
+extern uint32_t gc_check_entries;
 
 /* --- barrier.c -------------------------------------------------------------- */
 
@@ -295,6 +298,20 @@ extern _Atomic uint32_t gc_fault;
 #define GC_FAULT(name)                                                         \
     unlikely(atomic_load_explicit(&gc_fault, memory_order_relaxed) ==          \
              GC_FAULT_##name)
+
+/* Test instrument: a step of a cycle, at each of which what the mutators do may come
+ * between. The hook runs where the step is: perhaps under sched.lock (handed in),
+ * with the world running or not, on a goroutine or g0. NULL but in a test. */
+extern void (*gc_step_hook)(const char *name);
+/* Likewise: how long the last stop may go on marking before it is given up. */
+extern int64_t gc_late_ns;
+extern int64_t gc_turn_ns; /* and a turn of marking */
+ALWAYS_INLINE void gc_step(const char *name)
+{
+    delay_point(name);
+    if (unlikely(gc_step_hook != NULL))
+        gc_step_hook(name);
+}
 
 /* --- objects.c ----------------------------------------------------------------------- */
 

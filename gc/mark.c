@@ -16,7 +16,7 @@
 #define RING 16u /* power of two */
 #define OBLET ((size_t)128 << 10)
 /* A drain looks whether to stop after so many entries or bytes scanned. */
-#define CHECK_ENTRIES 256u
+uint32_t gc_check_entries = 256;
 #define CHECK_BYTES ((uint64_t)64 << 10)
 #define SLICE_TAG ((uintptr_t)1)
 #define SCAN_TAG ((uintptr_t)2)
@@ -444,6 +444,7 @@ static bool must_stop(struct g *gp, struct drain_limits *lim, struct p *pp,
     if (lim->world_stopped)
         return nanotime() >= lim->deadline;
     did_scan(w, lim);
+    gc_step("gc: drain");
     if (lim->work != 0 && lim->did >= lim->work)
         return true;
     /* Also who may not be preempted (an assist) must not be late for a stop. */
@@ -519,9 +520,9 @@ bool gc_drain(struct p *pp, struct drain_limits *lim)
                 : must_stop(gp, lim, pp, w))
             goto out;
     }
-    for (uint32_t n = CHECK_ENTRIES;; n--) {
+    for (uint32_t n = gc_check_entries;; n--) {
         if (unlikely(n == 0 || w->scanned >= CHECK_BYTES)) {
-            n = CHECK_ENTRIES;
+            n = gc_check_entries;
             if (unlikely(gc_shards_left()) && !lim->assist)
                 gc_scan_shard(w);
             if (must_stop(gp, lim, pp, w))
