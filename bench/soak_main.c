@@ -2,8 +2,8 @@
  * runtime, for long, with gigabytes alive and a memory limit. They verify what
  * they hold; a thread outside of the runtime looks at the process's memory each
  * second. In the end the heap is walked, and memory must neither have exceeded the
- * limit, which is a soft one, by more than an eighth nor have grown from the second quarter to the
- * last. */
+ * limit, which is a soft one, by more than an eighth nor have grown from the second
+ * quarter to the last. */
 #define _GNU_SOURCE 1
 #include "bench/workload.h"
 
