@@ -220,6 +220,9 @@ static void storer(void *vtable)
             tarn_store(&table[i], new_node(id * 64 + (uint64_t)i));
         for (int i = 0; i < 64; i++)
             check_node(table[i], id * 64 + (uint64_t)i);
+        /* checkmark takes what dead frames left behind for a pointer where a
+         * deeper frame comes to lie over it after the scan. */
+        wipe_stack();
         tarn_yield();
     }
     tarn_waitgroup_done(&wg);
