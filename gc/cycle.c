@@ -29,11 +29,12 @@ size_t heap_release_free(size_t keep_bytes);
 
 /* --- the driver's door ------------------------------------------------------- */
 
-struct g *gc_request_driver(void)
+struct g *gc_request_driver(bool full)
 {
     struct g *gp = NULL;
     lock(&gc.lock);
     gc.requested = true;
+    gc.requested_full |= full;
     if (gc.driver_parked) {
         gc.driver_parked = false;
         gp = gc.driver;
@@ -44,7 +45,7 @@ struct g *gc_request_driver(void)
 
 bool gc_request(void)
 {
-    struct g *gp = gc_request_driver();
+    struct g *gp = gc_request_driver(false);
     if (gp != NULL)
         ready(gp, true);
     return gp != NULL;
@@ -343,15 +344,22 @@ static void let_others(void)
         gosched();
 }
 
-static void run_cycle(bool forced)
+static void release_now(size_t keep)
+{
+    struct heap_release r = {0};
+    while (heap_release_step(&r, keep))
+        let_others();
+}
+
+/* full: unlike what the pacer would choose; young: likewise. */
+static void run_cycle(bool forced, bool full, bool young)
 {
     uint64_t stack_bytes0 = atomic_load(&gc.stack_scan_bytes);
     uint64_t stacks0 = atomic_load(&gc.stacks_scanned);
     /* What was kept and not used by now is not what is needed. */
     if (options.memlimit != 0 && !options.clobberfree)
         gc_background_release(pacer_keep());
-    start_mark(forced ||
-               (pacer_full() && gc.young_target != gc.cycles_started));
+    start_mark(forced || full || (pacer_full() && !young));
     mark_to_the_end();
     finish_mark();
     sweep();
@@ -366,9 +374,10 @@ static void run_cycle(bool forced)
     if (options.clobberfree)
         ;
     else if (forced || options.memlimit != 0)
-        heap_release_free(pacer_keep());
+        release_now(pacer_keep());
     else
         gc_background_release(pacer_keep());
+    atomic_store(&gc.may_have_garbage, !heap.full);
     atomic_store(&gc.ended, nanotime());
     if (forced)
         atomic_fetch_add(&gc.cycles_forced, 1);
@@ -384,16 +393,17 @@ static void driver(void *unused)
         lock(&gc.lock);
         bool forced = gc.cycles_started < gc.forced_target;
         bool young = gc.cycles_started < gc.young_target;
-        if (!forced && !young && !gc.requested) {
+        bool full = gc.requested_full;
+        if (!forced && !young && !full && !gc.requested) {
             gc.driver_parked = true;
             goparkunlock(&gc.lock, WAIT_GC_IDLE);
             continue;
         }
         /* What was asked for from here on is asked of the next cycle. */
-        gc.requested = false;
+        gc.requested = gc.requested_full = false;
         gc.cycles_started++;
         unlock(&gc.lock);
-        run_cycle(forced);
+        run_cycle(forced, full, young);
     }
 }
 

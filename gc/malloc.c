@@ -22,15 +22,20 @@ static bool may_allocate(void)
     return true;
 }
 
+#define OOM_TRIES 16
+#define OOM_TRIES_LEAST 4
+
 /* After the n-th failure of a request: true = it is worth another try. */
 static bool try_after_oom(int n, size_t size)
 {
-    if (n < 2) {
-        /* Garbage first; a second time for what the first one's floating
-         * garbage kept. */
-        if (gc.on && tarn_gc() == TARN_OK)
-            return true;
-    }
+    /* Garbage first. What others allocate during a mark is kept by it, dead or
+     * not, and may be all that the one before had freed: so more than once, and
+     * then as long as collections free what would do, and others were quicker to
+     * take it. */
+    uint64_t before = atomic_load(&heap.swept_bytes);
+    if (n < OOM_TRIES && gc.on && tarn_gc() == TARN_OK &&
+        (n < OOM_TRIES_LEAST || atomic_load(&heap.swept_bytes) - before > size))
+        return true;
     set_error("out of memory: %zu bytes, with %llu bytes live of heapmax %llu",
               size, (unsigned long long)atomic_load(&heap.live),
               (unsigned long long)(heap.hi - heap.lo));

@@ -185,6 +185,10 @@ static void set_goal(void)
     uint64_t limit = limit_goal();
     if (goal > limit)
         goal = limit > base ? limit : base;
+    /* Of heapmax an eighth is left to holes. */
+    uint64_t whole = (heap.hi - heap.lo) / 8 * 7;
+    if (goal > whole)
+        goal = whole > base ? whole : base;
     if (goal < now + DISTANCE_LEAST && !pacer_assists())
         goal = now + now / 8 + DISTANCE_LEAST;
     uint64_t way = goal > base ? goal - base : 0;

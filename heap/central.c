@@ -270,6 +270,12 @@ static NOINLINE struct mspan *pages_alloc_sweeping(size_t npages)
     struct mspan *s = pages_alloc(npages);
     while (s == NULL && heap_sweep_one() != 0)
         s = pages_alloc(npages);
+    if (s == NULL && !heap_sweep_done()) {
+        /* The last spans are in others' hands, for microseconds. */
+        while (!heap_sweep_done())
+            osyield();
+        s = pages_alloc(npages);
+    }
     return s;
 }
 
@@ -396,6 +402,8 @@ static struct mspan *take_span(uint32_t slot)
         if (s != NULL)
             return s;
         s = pages_alloc_sweeping(npages);
+        if (s == NULL)
+            return take(si, &si->partial[swept_index()]);
     }
     if (s != NULL)
         span_setup(s, slot);

@@ -429,8 +429,14 @@ bool heap_sweep_done(void);
  * are left resident; returns the bytes given back. Any thread; takes the page
  * allocator's lock for short times only. */
 size_t heap_release_free(size_t keep_bytes);
-/* One step of it, of some hundred KiB; 0: there is nothing more to give back. */
-size_t heap_release_step(size_t keep_bytes);
+/* The same step by step, of some hundred KiB each; false: that was all. */
+struct heap_release {
+    size_t released; /* bytes so far */
+    bool begun;      /* the way so far: the heap's; all zero at first */
+    size_t npages, bin;
+    uintptr_t base;
+};
+bool heap_release_step(struct heap_release *r, size_t keep_bytes);
 /* Touches some of the ahead bytes of committed memory behind all that was ever
  * handed out, so that whoever gets it does not have to. By one thread at a time.
  * How many; 0: they are touched, or the kernel cannot (errno). */

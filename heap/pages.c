@@ -516,52 +516,54 @@ static bool release_some(struct mspan *s, size_t max, size_t *released)
     return true;
 }
 
-size_t heap_release_step(size_t keep_bytes)
+/* Runs that are passed by in one go: others wait. */
+#define RELEASE_LOOKS 64u
+
+bool heap_release_step(struct heap_release *r, size_t keep_bytes)
 {
-    size_t keep = keep_bytes >> PAGE_SHIFT, released = 0;
+    /* Longest first: the shortest are the next to be used again. The lock is
+     * dropped after each step, so the way through the tree goes on from a key,
+     * not from a place; runs that change behind it are left for the next time. */
+    if (!r->begun) {
+        *r = (struct heap_release){.begun = true,
+                                   .npages = SIZE_MAX,
+                                   .base = UINTPTR_MAX,
+                                   .bin = BINS - 1};
+    }
+    size_t keep = keep_bytes >> PAGE_SHIFT;
+    bool more = false;
     lock(&pg.lock);
     if (pg.dirty_pages > keep) {
-        struct mspan *s = tree_below(SIZE_MAX, UINTPTR_MAX);
-        while (s != NULL && s->live == 0)
-            s = tree_below(s->npages, s->base);
-        for (size_t b = BINS - 1; s == NULL && b > 0; b--)
-            if (pg.head[b] != NULL && pg.head[b]->live > 0)
-                s = pg.head[b];
-        if (s != NULL)
-            release_some(s, pg.dirty_pages - keep, &released);
+        struct mspan *s = NULL;
+        for (uint32_t n = 0; n < RELEASE_LOOKS; n++) {
+            s = tree_below(r->npages, r->base);
+            if (s == NULL || s->live != 0)
+                break;
+            r->npages = s->npages;
+            r->base = s->base;
+        }
+        if (s != NULL) {
+            more = s->live == 0 ||
+                   release_some(s, pg.dirty_pages - keep, &r->released);
+        } else {
+            /* Bins have dirty runs in front. */
+            for (; s == NULL && r->bin > 0; r->bin -= s == NULL)
+                if (pg.head[r->bin] != NULL && pg.head[r->bin]->live > 0)
+                    s = pg.head[r->bin];
+            more = s != NULL &&
+                   release_some(s, pg.dirty_pages - keep, &r->released);
+        }
     }
     unlock(&pg.lock);
-    return released;
+    return more;
 }
 
 size_t heap_release_free(size_t keep_bytes)
 {
-    /* Longest first: the shortest are the next to be used again. The lock is
-     * dropped after each step, so the way through the tree goes on from a key,
-     * not from a place; runs that change behind it are left for the next call.
-     */
-    size_t keep = keep_bytes >> PAGE_SHIFT;
-    size_t released = 0, key_pages = SIZE_MAX, b = BINS - 1;
-    uintptr_t key_base = UINTPTR_MAX;
-    bool ok = true;
-    while (ok) {
-        struct mspan *s = NULL;
-        lock(&pg.lock);
-        if (pg.dirty_pages > keep) {
-            while ((s = tree_below(key_pages, key_base)) != NULL &&
-                   s->live == 0) {
-                key_pages = s->npages;
-                key_base = s->base;
-            }
-            /* Bins have dirty runs in front. */
-            for (; s == NULL && b > 0; b -= s == NULL)
-                if (pg.head[b] != NULL && pg.head[b]->live > 0)
-                    s = pg.head[b];
-        }
-        ok = s != NULL && release_some(s, pg.dirty_pages - keep, &released);
-        unlock(&pg.lock);
-    }
-    return released;
+    struct heap_release r = {0};
+    while (heap_release_step(&r, keep_bytes))
+        ;
+    return r.released;
 }
 
 #define TOUCH_STEP ((uintptr_t)64 << 10)

@@ -280,19 +280,37 @@ static void test_growth_refused(void)
 
 /* --- small heaps ------------------------------------------------------------------- */
 
+/* On a goroutine of its own: what is left on its stack keeps nothing. */
+static struct {
+    void ***root;
+    size_t of, n;
+    tarn_waitgroup done;
+} filling;
+
+static void fill_once(void *unused)
+{
+    (void)unused;
+    filling.n = fill(filling.root, filling.of);
+    error_has("of heapmax 16777216");
+    CHECK_EQ(length(*filling.root), filling.n);
+    tarn_waitgroup_done(&filling.done);
+}
+
 /* The same fits in each time, whatever was there before. */
 static void smallest(void)
 {
     void ***root = new_shared(sizeof *root);
+    filling.root = root;
     static const size_t of[] = {16, 40, 1000, 32768, 100000, 3000000};
     for (size_t i = 0; i < ARRAY_LEN(of); i++) {
         size_t least = SIZE_MAX, most = 0;
         for (int round = 0; round < 4; round++) {
-            size_t n = fill(root, of[i]);
-            error_has("of heapmax 16777216");
-            CHECK_EQ(length(*root), n);
+            filling.of = of[i];
+            tarn_waitgroup_add(&filling.done, 1);
+            CHECK_ST(tarn_go(fill_once, NULL), TARN_OK);
+            tarn_waitgroup_wait(&filling.done);
+            size_t n = filling.n;
             tarn_store(root, NULL);
-            wipe_stack();
             collect();
             least = n < least ? n : least;
             most = n > most ? n : most;
@@ -300,7 +318,62 @@ static void smallest(void)
         CHECK_GE(least, most - most / 8);
         CHECK_GE(least * of[i], 11 * MiB);
     }
+    filling.root = NULL;
     CHECK_LE(stats().heap_bytes, MiB);
+}
+
+/* More than half of the heap lives. Who makes one short-lived object after the other
+ * is refused none of them, whatever its neighbours do at the time. */
+static tarn_waitgroup makers;
+
+static void make_brief(void *vid)
+{
+    uint64_t rng = seed_of(0x900 + (uintptr_t)vid);
+    for (int i = 0; i < scaled(40000); i++) {
+        size_t n = below(&rng, 100) < 97 ? 16 + below(&rng, 2000)
+                                         : 40000 + below(&rng, 60000);
+        char *p = tarn_alloc_bytes(n);
+        CHECK(p != NULL);
+        p[0] = p[n - 1] = 1;
+    }
+    tarn_waitgroup_done(&makers);
+}
+
+static void half_full(void)
+{
+    if (t_node == NULL)
+        register_types();
+    struct node **list = new_shared(sizeof *list);
+    CHECK(push(list, 0, (9 * MiB) / sizeof(struct node)));
+    tarn_waitgroup_add(&makers, 4);
+    for (uintptr_t i = 0; i < 4; i++)
+        CHECK_ST(tarn_go(make_brief, (void *)i), TARN_OK);
+    tarn_waitgroup_wait(&makers);
+    check_list(list, (9 * MiB) / sizeof(struct node));
+    CHECK_LE(stats().heap_goal_bytes, 16 * MiB);
+}
+
+/* Nor is anything kept by the runtime's own variables, the first object of all
+ * among them, at the address where the heap begins. */
+__attribute__((noinline)) static uint64_t hidden_first(void)
+{
+    struct objinfo o;
+    for (int i = 0; !heap_find(heap.lo, &o); i++) {
+        CHECK_LT(i, 100);
+        CHECK(tarn_alloc_conservative((size_t)16 << (i % 8)) != NULL);
+    }
+    CHECK_EQ(o.base, heap.lo);
+    return hide((void *)o.base);
+}
+
+static void first_object(void)
+{
+    volatile uint64_t hidden = hidden_first();
+    for (int i = 0; i < 20 && alive(hidden); i++) {
+        wipe_stack();
+        collect();
+    }
+    CHECK(!alive(hidden));
 }
 
 /* Nearly nothing lives, and a collection may begin at 64 KiB: it is made for each
@@ -330,7 +403,9 @@ static void one_page(void)
 
 static void body_smallest(void)
 {
+    RUN(first_object);
     RUN(smallest);
+    RUN(half_full);
 }
 
 static void body_one_page(void)

@@ -323,11 +323,18 @@ static void test_resumeG(void)
 
 static _Atomic int woken;
 
+/* Only now may somebody ready it: until then its M is not done with it. */
+static bool is_parked(struct g *gp, void *unused)
+{
+    (void)unused;
+    atomic_store(&target, gp);
+    return true;
+}
+
 static void sleeper(void *unused)
 {
     (void)unused;
-    atomic_store(&target, getg());
-    gopark(NULL, NULL, WAIT_SLEEP);
+    gopark(is_parked, NULL, WAIT_SLEEP);
     atomic_fetch_add(&woken, 1);
     tarn_waitgroup_done(&wg);
 }
@@ -338,8 +345,9 @@ static struct g *start_sleeper(void)
     tarn_waitgroup_add(&wg, 1);
     go(sleeper, NULL);
     struct g *gp;
-    while ((gp = atomic_load(&target)) == NULL || readgstatus(gp) != Gwaiting)
+    while ((gp = atomic_load(&target)) == NULL)
         tarn_yield();
+    CHECK_EQ(readgstatus(gp), Gwaiting);
     return gp;
 }
 
