@@ -350,8 +350,10 @@ static void run_cycle(bool forced)
     /* What was kept and not used by now is not what is needed. */
     if (options.memlimit != 0 && !options.clobberfree)
         gc_background_release(pacer_keep());
-    start_mark(forced ||
-               (pacer_full() && gc.young_target != gc.cycles_started));
+    lock(&gc.lock);
+    bool young = gc.young_target == gc.cycles_started;
+    unlock(&gc.lock);
+    start_mark(forced || (pacer_full() && !young));
     mark_to_the_end();
     finish_mark();
     sweep();
