@@ -80,7 +80,8 @@ static bool touch(void)
         sched_yield();
     }
     /* A kernel that does not know how never will; one without memory may. */
-    bg.cannot_touch = errno == EINVAL;
+    if (errno == EINVAL)
+        bg.cannot_touch = true;
     return any;
 }
 

@@ -15,9 +15,6 @@ void (*gc_step_hook)(const char *name);
 int64_t gc_late_ns = 30000;
 int64_t gc_turn_ns = 250000; /* on a busy P: a step waits for it */
 
-/* The heap may have given back all but this much beyond its goal. */
-size_t heap_release_free(size_t keep_bytes);
-
 #define TURN_GAP_NS 750000 /* between two of them: a quarter */
 #define ASSIST_STEP ((int64_t)64 << 10)
 #define DEBT_MOST ((int64_t)64 << 20)

@@ -148,7 +148,7 @@ static bool sleep_deep(int64_t now)
         return false;
     }
     int64_t ns = SYSMON_DEEP_NS;
-    if (options.gcperiod != 0 && options.gcperiod < ns)
+    if (options.gcperiod != 0 && !options.gcoff && options.gcperiod < ns)
         ns =
             options.gcperiod > SYSMON_MAX_NS ? options.gcperiod : SYSMON_MAX_NS;
     if (next != 0 && next - now < ns)
