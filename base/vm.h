@@ -15,9 +15,9 @@ bool vm_decommit(void *p, size_t size);      /* memory back; next read: zero */
 /* Makes committed memory resident without changing it. False also where the
  * kernel cannot (before 5.14). */
 bool vm_touch(void *p, size_t size);
-bool vm_protect(void *p, size_t size);       /* inaccessible, memory back */
-void vm_release(void *p, size_t size);       /* undo vm_reserve (any part) */
-void *vm_map(size_t size);                   /* reserve + commit */
+bool vm_protect(void *p, size_t size); /* inaccessible, memory back */
+void vm_release(void *p, size_t size); /* undo vm_reserve (any part) */
+void *vm_map(size_t size);             /* reserve + commit */
 /* The same, not counted against what the system may commit: touched or not. */
 void *vm_map_lazy(size_t size, size_t align);
 /* Committed and readable memory counts as used only when touched. */

@@ -337,6 +337,7 @@ void asyncPreempt2(struct g *gp)
 const char *async_refusal_text(uint32_t why)
 {
 #define REFUSAL_TEXT_(name, text) text,
+    /* NOLINTNEXTLINE(bugprone-suspicious-missing-comma): each is one literal */
     static const char *const texts[] = {TARN_ASYNC_REFUSALS(REFUSAL_TEXT_)};
 #undef REFUSAL_TEXT_
     return why - 1 < ARRAY_LEN(texts) ? texts[why - 1] : NULL;

@@ -53,7 +53,7 @@ void timeline_event(enum trace_kind kind, struct p *pp, const struct g *gp,
     switch (kind) {
     case TRACE_EXECUTE:
     case TRACE_NATIVE_LEAVE:
-        a = (uint64_t)(uintptr_t)gp->fn;
+        a = gp != NULL ? (uint64_t)(uintptr_t)gp->fn : 0;
         break;
     case TRACE_PARK:
     case TRACE_PREEMPT:

@@ -109,9 +109,9 @@ static void filter_range(uintptr_t lo, uintptr_t hi, void *vf)
     struct g *gp = f->g;
     if (hi == gp->stack.hi && lo >= gp->stack.lo)
         filter_stack(f, lo, hi);
-    else if (f->fault == SCAN_FAULT_XREGS && lo == (uintptr_t)gp->xregs)
-        return;
-    else if (f->fault == SCAN_FAULT_NATIVE && lo == (uintptr_t)gp->native_regs)
+    else if ((f->fault == SCAN_FAULT_XREGS && lo == (uintptr_t)gp->xregs) ||
+             (f->fault == SCAN_FAULT_NATIVE &&
+              lo == (uintptr_t)gp->native_regs))
         return;
     else if (f->fault == SCAN_FAULT_OPERAND)
         each_word(f, lo, hi, is_operand);

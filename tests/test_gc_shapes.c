@@ -163,8 +163,7 @@ __attribute__((noinline)) static bool steal(struct door *d, uint64_t id,
     return hit;
 }
 
-__attribute__((noinline)) static void make_door(struct door **root,
-                                                uint64_t id)
+__attribute__((noinline)) static void make_door(struct door **root, uint64_t id)
 {
     struct door *d = tarn_alloc(t_door);
     CHECK(d != NULL);

@@ -59,9 +59,9 @@ struct tarn_gc_stats {
     uint64_t stack_copies, stack_copied_bytes; /* moves of stacks */
     uint64_t stack_grows_in_place;
     uint64_t stack_shrinks;
-    uint64_t stack_released; /* free stacks whose memory went back */
-    uint64_t cycles_young;   /* collections of young objects only */
-    uint64_t limited;        /* times the collector had used up its half of the
+    uint64_t stack_released;  /* free stacks whose memory went back */
+    uint64_t cycles_young;    /* collections of young objects only */
+    uint64_t limited;         /* times the collector had used up its half of the
                                 CPUs: assists pause, memlimit may be exceeded */
     uint64_t cycles_periodic; /* collections that option gcperiod asked for */
     uint64_t scavenged_bytes; /* given back to the system in the background */
