@@ -495,7 +495,10 @@ top:
     if (sched_hooks.gc_worker) {
         gp = sched_hooks.gc_worker(pp, false);
         if (gp) {
-            *wake = true;
+            /* In the slice that is under way: would each turn of marking begin a
+             * new one, who collects in a loop would never come to its end, and
+             * who waits in the queue never run. */
+            *inherit = *wake = true;
             return gp;
         }
     }
@@ -697,7 +700,12 @@ __attribute__((noreturn)) ALWAYS_INLINE void schedule_inline(bool more)
         execute(mp->lockedg, false);
     }
     for (;;) {
-        atomic_store_explicit(&mp->p->preempt, false, memory_order_relaxed);
+        struct p *pp = mp->p;
+        if (unlikely(
+                atomic_load_explicit(&pp->preempt, memory_order_relaxed))) {
+            atomic_store_explicit(&pp->preempt, false, memory_order_relaxed);
+            runnext_preempt(pp);
+        }
         bool inherit, wake;
         struct g *gp = findRunnable(&inherit, &wake);
         if (mp->spinning)

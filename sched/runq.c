@@ -127,6 +127,18 @@ bool runqputtail(struct p *pp, struct g *gp)
     return true;
 }
 
+/* The slice that runnext would inherit is over, but whom it was told parked instead
+ * of yielding: of a few that ready each other in turn, each may do so each time. */
+void runnext_preempt(struct p *pp)
+{
+    struct g *gp = runnext_swap(pp, NULL);
+    if (gp == NULL)
+        return;
+    lock(&sched.lock);
+    globrunqput(gp);
+    unlock(&sched.lock);
+}
+
 void runqput(struct p *pp, struct g *gp, bool next)
 {
     if (next) {

@@ -628,6 +628,7 @@ ALWAYS_INLINE struct g *runnext_swap(struct p *pp, struct g *gp)
     return old;
 }
 void runqput(struct p *pp, struct g *gp, bool next);
+void runnext_preempt(struct p *pp);
 bool runqputtail(struct p *pp, struct g *gp); /* false: it is full */
 struct g *runqget_ring(struct p *pp);
 ALWAYS_INLINE struct g *runqget(struct p *pp, bool *inherit)

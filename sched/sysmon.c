@@ -190,9 +190,10 @@ void *sysmon_thread(void *vmp)
         int64_t now = nanotime();
         int64_t most = sched_hooks.sysmon ? sched_hooks.sysmon(now) : INT64_MAX;
         if (sleep_deep(now)) {
+            /* Look at slices all the same: there may be one stop after the other,
+             * and each time we look. */
             idle = 0;
-            slice_end = INT64_MAX;
-            continue;
+            now = nanotime();
         }
         /* Due, and every M is busy or asleep: somebody idle should look. */
         int64_t next = timers_next();

@@ -582,9 +582,35 @@ static void channels_with(size_t cap)
     go(send_fats, t);
     go(recv_fats, t);
     go(recv_select, t);
-    while (__atomic_load_n(&t->wg.count, __ATOMIC_RELAXED) > 0)
+    while (__atomic_load_n(&t->wg.count, __ATOMIC_RELAXED) > 0) {
         collect();
+        tarn_yield();
+    }
     tarn_waitgroup_wait(&t->wg);
+}
+
+/* Who collects in a loop, its driver and a mark worker ready each other in turn, and
+ * stop the world whenever somebody looks: their slice ends all the same. */
+static _Atomic int turns;
+
+static void takes_turns(void *unused)
+{
+    (void)unused;
+    while (atomic_fetch_add(&turns, 1) < 100)
+        tarn_yield();
+}
+
+static void test_collecting_in_a_loop(void)
+{
+    atomic_store(&turns, 0);
+    for (int i = 0; i < 5; i++)
+        go(takes_turns, NULL);
+    int n = 0;
+    for (; atomic_load(&turns) < 100; n++) {
+        CHECK_LT(n, 200000);
+        collect();
+    }
+    printf("     %d collections\n", n);
 }
 
 static void test_channels(void)
@@ -653,6 +679,7 @@ static void body(void)
     RUN(test_insertion);
     RUN(test_random_graphs);
     RUN(test_channels);
+    RUN(test_collecting_in_a_loop);
     RUN(test_ring);
 }
 
