@@ -11,9 +11,6 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/options.h"
 #include "gc/gc.h"
@@ -29,7 +26,7 @@
 static struct {
     _Atomic uint32_t asked; /* futex; set until there is nothing to do */
     bool on;
-    _Atomic bool scavenge;
+    _Atomic bool scavenge, renewed;
     _Atomic size_t keep;
     _Atomic bool cannot_touch;
 } bg;
@@ -88,15 +85,22 @@ static bool touch(void)
 /* One step; how long to wait before the next. -1: there is none. */
 static int64_t scavenge(void)
 {
+    static struct heap_release way;
     if (!atomic_load(&bg.scavenge))
         return -1;
+    if (atomic_exchange(&bg.renewed, false))
+        way = (struct heap_release){0};
     int64_t t0 = nanotime();
-    size_t n = heap_release_step(atomic_load(&bg.keep));
-    if (n == 0) {
+    size_t before = way.released;
+    bool more = heap_release_step(&way, atomic_load(&bg.keep));
+    atomic_fetch_add(&gc.scavenged, way.released - before);
+    if (!more && !atomic_load(&bg.renewed)) {
         atomic_store(&bg.scavenge, false);
-        return -1;
+        /* Who asked between has set it before, and asks for us now. */
+        if (!atomic_load(&bg.renewed))
+            return -1;
+        atomic_store(&bg.scavenge, true);
     }
-    atomic_fetch_add(&gc.scavenged, n);
     int64_t nap = (nanotime() - t0) * SCAVENGE_SHARE;
     return nap > SCAVENGE_NAP_NS ? nap : SCAVENGE_NAP_NS;
 }
@@ -109,8 +113,9 @@ int64_t gc_sysmon(int64_t now)
         !atomic_load(&sched.gcwaiting) && atomic_load(&gc.phase) == GC_OFF &&
         now - ended >= options.gcperiod &&
         atomic_compare_exchange_strong(&gc.ended, &ended, now) && ended != 0 &&
-        atomic_load(&heap.live) > atomic_load(&gc.live)) {
-        struct g *gp = gc_request_driver();
+        (atomic_load(&gc.may_have_garbage) ||
+         atomic_load(&heap.live) > atomic_load(&gc.live))) {
+        struct g *gp = gc_request_driver(true);
         if (gp != NULL) {
             struct gqueue q = {NULL, NULL, 0};
             gqueue_push(&q, gp);
@@ -118,18 +123,19 @@ int64_t gc_sysmon(int64_t now)
             injectglist(&q);
         }
     }
-    /* A mark has work, and no P gives it time: each shall, every now and then. */
-    return atomic_load(&gc.blacken) && atomic_load(&gc.workers_running) == 0 &&
-                   gc_work_available()
-               ? GC_SLICE_NS
-               : INT64_MAX;
+    /* A mark has work, and no P gives it time, or is late: each shall, every now and
+     * then. */
+    bool starved = atomic_load(&gc.blacken) &&
+                   atomic_load(&gc.workers_running) == 0 && gc_work_available();
+    bool late = atomic_load(&gc.phase) != GC_OFF &&
+                atomic_load(&heap.live) > atomic_load(&gc.goal);
+    return starved || late ? GC_SLICE_NS : INT64_MAX;
 }
 
 static void *background_thread(void *unused)
 {
     (void)unused;
     prctl(PR_SET_NAME, "tarn-background", 0, 0, 0);
-    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19);
     for (;;) {
         int64_t nap = scavenge();
         if (touch())
@@ -152,6 +158,7 @@ void gc_background_release(size_t keep)
         return;
     }
     atomic_store(&bg.keep, keep);
+    atomic_store(&bg.renewed, true);
     atomic_store(&bg.scavenge, true);
     ask();
 }
@@ -159,6 +166,8 @@ void gc_background_release(size_t keep)
 bool gc_background_start(void)
 {
     pthread_t t;
+    if (bg.on)
+        return true;
     if (!thread_create(&t, background_thread, NULL)) {
         set_error("cannot create the background thread: %s", strerror(errno));
         return false;

@@ -26,11 +26,12 @@ int64_t gc_turn_ns = 250000; /* on a busy P: a step waits for it */
 
 /* --- the driver's door ------------------------------------------------------- */
 
-struct g *gc_request_driver(void)
+struct g *gc_request_driver(bool full)
 {
     struct g *gp = NULL;
     lock(&gc.lock);
     gc.requested = true;
+    gc.requested_full |= full;
     if (gc.driver_parked) {
         gc.driver_parked = false;
         gp = gc.driver;
@@ -41,7 +42,7 @@ struct g *gc_request_driver(void)
 
 bool gc_request(void)
 {
-    struct g *gp = gc_request_driver();
+    struct g *gp = gc_request_driver(false);
     if (gp != NULL)
         ready(gp, true);
     return gp != NULL;
@@ -340,17 +341,22 @@ static void let_others(void)
         gosched();
 }
 
-static void run_cycle(bool forced)
+static void release_now(size_t keep)
+{
+    struct heap_release r = {0};
+    while (heap_release_step(&r, keep))
+        let_others();
+}
+
+/* full: unlike what the pacer would choose; young: likewise. */
+static void run_cycle(bool forced, bool full, bool young)
 {
     uint64_t stack_bytes0 = atomic_load(&gc.stack_scan_bytes);
     uint64_t stacks0 = atomic_load(&gc.stacks_scanned);
     /* What was kept and not used by now is not what is needed. */
     if (options.memlimit != 0 && !options.clobberfree)
         gc_background_release(pacer_keep());
-    lock(&gc.lock);
-    bool young = gc.young_target == gc.cycles_started;
-    unlock(&gc.lock);
-    start_mark(forced || (pacer_full() && !young));
+    start_mark(forced || full || (pacer_full() && !young));
     mark_to_the_end();
     finish_mark();
     sweep();
@@ -365,9 +371,10 @@ static void run_cycle(bool forced)
     if (options.clobberfree)
         ;
     else if (forced || options.memlimit != 0)
-        heap_release_free(pacer_keep());
+        release_now(pacer_keep());
     else
         gc_background_release(pacer_keep());
+    atomic_store(&gc.may_have_garbage, !heap.full);
     atomic_store(&gc.ended, nanotime());
     if (forced)
         atomic_fetch_add(&gc.cycles_forced, 1);
@@ -383,16 +390,17 @@ static void driver(void *unused)
         lock(&gc.lock);
         bool forced = gc.cycles_started < gc.forced_target;
         bool young = gc.cycles_started < gc.young_target;
-        if (!forced && !young && !gc.requested) {
+        bool full = gc.requested_full;
+        if (!forced && !young && !full && !gc.requested) {
             gc.driver_parked = true;
             goparkunlock(&gc.lock, WAIT_GC_IDLE);
             continue;
         }
         /* What was asked for from here on is asked of the next cycle. */
-        gc.requested = false;
+        gc.requested = gc.requested_full = false;
         gc.cycles_started++;
         unlock(&gc.lock);
-        run_cycle(forced);
+        run_cycle(forced, full, young);
     }
 }
 
@@ -493,16 +501,19 @@ static void assist_on_g0(void *vargs)
     releasem(mp);
 }
 
-/* n bytes more, and the collector is not where it can use help. Who is over the
- * goal lets others run, the driver among them; who is far over it, or takes much at
- * once, waits. */
+/* n bytes more, and the collector is not where it can use help, or not so much. Who
+ * is over the goal lets others run, the driver among them; who is far over it, or
+ * takes much at once, waits. So does who is over a goal that memlimit has set, as
+ * long as the collector marks: it sees to its share of the CPUs. */
 static void over_goal(size_t n)
 {
     uint64_t live = atomic_load_explicit(&heap.live, memory_order_relaxed);
     uint64_t goal = atomic_load_explicit(&gc.goal, memory_order_relaxed);
     if (likely(live <= goal) || options.gcoff)
         return;
-    if (n < THROTTLE_BYTES && live < goal + goal / 4) {
+    bool strict = options.memlimit != 0 && pacer_assists() &&
+                  atomic_load_explicit(&gc.blacken, memory_order_relaxed);
+    if (n < THROTTLE_BYTES && !strict && live < goal + goal / 4) {
         goyield();
         return;
     }
@@ -518,8 +529,12 @@ static NOINLINE void assist(size_t n)
         atomic_load_explicit(&gc.assist_ratio, memory_order_relaxed);
     double owes = (double)n * (double)ratio / 1024;
     g->assist_debt += owes < (double)DEBT_MOST ? (int64_t)owes : DEBT_MOST;
-    if (g->assist_debt < ASSIST_STEP)
+    if (g->assist_debt < ASSIST_STEP) {
+        /* Little is to be scanned for much that is allocated: what is missing is
+         * not work, but a P for the driver. */
+        over_goal(n);
         return;
+    }
     if (g->assist_debt > DEBT_MOST)
         g->assist_debt = DEBT_MOST;
     pacer_revise();
@@ -529,8 +544,10 @@ static NOINLINE void assist(size_t n)
         int64_t take = credit < g->assist_debt ? credit : g->assist_debt;
         atomic_fetch_sub_explicit(&gc.bg_credit, take, memory_order_relaxed);
         g->assist_debt -= take;
-        if (g->assist_debt < ASSIST_STEP)
+        if (g->assist_debt < ASSIST_STEP) {
+            over_goal(n);
             return;
+        }
     }
     if (!pacer_assists()) {
         g->assist_debt = 0;
@@ -542,12 +559,22 @@ static NOINLINE void assist(size_t n)
         over_goal(n);
         return;
     }
-    struct assist_args a = {getg(), g->assist_debt, 0};
-    systemstack(assist_on_g0, &a);
-    /* The rest at the next refill: a long step costs latency, a debt forgiven
-     * memory. We may be on another P by now. */
-    g = gcp_of(getg()->m->p);
-    g->assist_debt -= a.did;
+    /* One step for each bit of a large object. The rest at the next refill: a long
+     * step costs latency, a debt forgiven memory. */
+    for (size_t steps = n / THROTTLE_BYTES;; steps--) {
+        struct assist_args a = {getg(), g->assist_debt, 0};
+        systemstack(assist_on_g0, &a);
+        /* We may be on another P by now. */
+        g = gcp_of(getg()->m->p);
+        g->assist_debt -= a.did;
+        if (steps == 0 || a.did == 0 || g->assist_debt < ASSIST_STEP ||
+            !atomic_load_explicit(&gc.blacken, memory_order_relaxed))
+            break;
+        preempt_check();
+        g = gcp_of(getg()->m->p);
+    }
+    if (options.memlimit != 0)
+        over_goal(n);
 }
 
 /* During a sweep; n bytes became allocatable on this P. */

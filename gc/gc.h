@@ -90,7 +90,8 @@ struct gcstate {
     struct mutex lock;
     struct g *driver;
     bool driver_parked;
-    bool requested; /* by heap growth or gcstress */
+    bool requested;      /* by heap growth or gcstress */
+    bool requested_full; /* by the clock */
     uint64_t cycles_started, cycles_swept, forced_target, young_target;
     _Atomic bool on;       /* driver and workers exist */
     struct sudog *waiters; /* acquiretime: the cycle they wait for */
@@ -116,7 +117,8 @@ struct gcstate {
     int64_t mark_began;
     uint64_t heap_at_start;
     int64_t mark_took;
-    _Atomic int64_t ended; /* the last cycle */
+    _Atomic int64_t ended;         /* the last cycle */
+    _Atomic bool may_have_garbage; /* it was not a full one */
 
     struct mutex buflock; /* RANK_WORKBUFS */
     struct workbuf *full, *empty;
@@ -251,7 +253,7 @@ void gc_allocated(size_t n);
 void gc_collect_young(void);
 bool gc_request(void); /* a cycle, soon; true: the driver was readied */
 /* The same by a thread without a P: the driver, who shall be queued; or NULL. */
-struct g *gc_request_driver(void);
+struct g *gc_request_driver(bool full);
 void gc_maybe_done(void);
 void gc_malloc_init(struct mcache *c); /* malloc.c; for each P's */
 

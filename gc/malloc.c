@@ -2,6 +2,7 @@
  * triggers, assists, and what happens when memory runs out. */
 #include "base/options.h"
 #include "gc/gc.h"
+#include "tarn/sync.h"
 
 void gc_malloc_init(struct mcache *c)
 {
@@ -22,32 +23,16 @@ static bool may_allocate(void)
     return true;
 }
 
-/* After the n-th failure of a request: true = it is worth another try. */
-static bool try_after_oom(int n, size_t size)
-{
-    if (n < 2) {
-        /* Garbage first; a second time for what the first one's floating
-         * garbage kept. */
-        if (gc.on && tarn_gc() == TARN_OK)
-            return true;
-    }
-    set_error("out of memory: %zu bytes, with %llu bytes live of heapmax %llu",
-              size, (unsigned long long)atomic_load(&heap.live),
-              (unsigned long long)(heap.hi - heap.lo));
-    if (options.oom == TARN_OOM_THROW)
-        throw("%s", tarn_last_error());
-    return false;
-}
-
 /* An object out of the cache of this P, and how much a refill made allocatable
- * for it. One step: nothing can move us to another P between. */
+ * for it. One step: nothing can move us to another P between. Or memory for a large
+ * object, which is another step. */
 struct taken {
     uint32_t slot;
-    size_t large; /* != 0: a large object of that size instead */
-    enum layout layout;
-    tarn_type *type;
+    size_t large; /* != 0: bytes of a large object */
+    struct heap_large memory;
     uintptr_t p;
     size_t refilled;
+    bool ok;
 };
 
 static void take_here(void *vt)
@@ -56,13 +41,13 @@ static void take_here(void *vt)
     struct m *mp = acquirem();
     struct p *pp = mp->p;
     if (t->large != 0) {
-        t->p = heap_alloc_large(t->large, t->layout, t->type);
-        t->refilled = t->large;
+        t->ok = heap_large_take(&t->memory, t->large);
     } else {
         t->p = mcache_alloc(&pp->mcache, t->slot);
         if (t->p == 0 &&
             (t->refilled = mcache_refill(&pp->mcache, t->slot)) != 0)
             t->p = mcache_alloc(&pp->mcache, t->slot);
+        t->ok = t->p != 0;
     }
     releasem(mp);
 }
@@ -76,6 +61,49 @@ static void take(struct taken *t)
         systemstack(take_here, t);
     else
         take_here(t);
+}
+
+/* Whoever finds no memory has everybody else wait who would take what a collection
+ * frees, and collects: once for what is garbage now, once more for what others
+ * allocated from their caches during the first mark, and what that kept. */
+#define OOM_TRIES 2
+static tarn_mutex oom_turn;
+static _Atomic bool oom;
+
+static NOINLINE bool take_last(struct taken *t, size_t size)
+{
+    if (gc.on) {
+        tarn_mutex_lock(&oom_turn);
+        atomic_store(&oom, true);
+        /* Who had the turn before us may have made room for both. */
+        take(t);
+        for (int i = 0; !t->ok && i < OOM_TRIES; i++) {
+            if (tarn_gc() != TARN_OK)
+                break;
+            take(t);
+        }
+        atomic_store(&oom, false);
+        tarn_mutex_unlock(&oom_turn);
+        if (t->ok)
+            return true;
+    }
+    set_error("out of memory: %zu bytes, with %llu bytes live of heapmax %llu",
+              size, (unsigned long long)atomic_load(&heap.live),
+              (unsigned long long)(heap.hi - heap.lo));
+    if (options.oom == TARN_OOM_THROW)
+        throw("%s", tarn_last_error());
+    return false;
+}
+
+/* False: there is no memory, and an error is set. */
+static bool take_patiently(struct taken *t, size_t size)
+{
+    if (unlikely(atomic_load_explicit(&oom, memory_order_relaxed))) {
+        tarn_mutex_lock(&oom_turn);
+        tarn_mutex_unlock(&oom_turn);
+    }
+    take(t);
+    return likely(t->ok) || take_last(t, size);
 }
 
 static NOINLINE void *alloc_slow(uint32_t slot, size_t size)
@@ -99,19 +127,22 @@ static NOINLINE void *alloc_slow(uint32_t slot, size_t size)
             }
         }
     }
-    for (int failed = 0;;) {
-        struct taken t = {.slot = slot};
-        take(&t);
-        if (t.p == 0) {
-            if (!try_after_oom(failed++, size))
-                return NULL;
-            continue;
-        }
-        void *volatile keep = (void *)t.p;
-        if (t.refilled != 0)
-            gc_allocated(t.refilled);
-        return keep;
-    }
+    struct taken t = {.slot = slot};
+    if (!take_patiently(&t, size))
+        return NULL;
+    void *volatile keep = (void *)t.p;
+    if (t.refilled != 0)
+        gc_allocated(t.refilled);
+    return keep;
+}
+
+/* Then others may have the P, or the world. */
+#define ZERO_STEP ((size_t)128 << 10)
+
+static void zero_some(void *vt)
+{
+    struct taken *t = vt;
+    t->ok = heap_large_zero(&t->memory, ZERO_STEP);
 }
 
 static void *alloc_large(size_t n, enum layout layout, tarn_type *type)
@@ -123,17 +154,23 @@ static void *alloc_large(size_t n, enum layout layout, tarn_type *type)
         return NULL;
     }
     preempt_check();
-    for (int failed = 0;;) {
-        struct taken t = {.large = n, .layout = layout, .type = type};
-        take(&t);
-        if (t.p != 0) {
-            void *volatile keep = (void *)t.p;
-            gc_allocated(n);
-            return keep;
-        }
-        if (!try_after_oom(failed++, n))
-            return NULL;
+    struct taken t = {.large = n};
+    if (!take_patiently(&t, n))
+        return NULL;
+    for (;;) {
+        if (unlikely(options.checkmark))
+            systemstack(zero_some, &t); /* see take */
+        else
+            zero_some(&t);
+        if (!t.ok)
+            break;
+        preempt_check();
     }
+    struct m *mp = acquirem();
+    void *volatile keep = (void *)heap_large_publish(&t.memory, layout, type);
+    releasem(mp);
+    gc_allocated(n);
+    return keep;
 }
 
 ALWAYS_INLINE void *alloc_slot(uint32_t slot, size_t size)

@@ -136,23 +136,28 @@ static void bucket_update(void)
 
 /* --- the goal ----------------------------------------------------------------------- */
 
-/* What of the memory limit is left for objects, those that are there included. */
-static uint64_t limit_goal(void)
+/* What of the memory limit is left for the heap and its metadata. */
+static uint64_t limit_mapped(void)
 {
-    if (options.memlimit == 0)
-        return UINT64_MAX;
     uint64_t limit = (uint64_t)options.memlimit;
-    uint64_t live = atomic_load(&heap.live);
-    uint64_t pages = atomic_load(&heap.pages_inuse) << PAGE_SHIFT;
     /* Of stacks what scans find, and a page or two of each: most of what is mapped
      * was never touched. */
     uint64_t stacks = pacer.stack_bytes + pacer.stacks * (2 * OS_PAGE);
     uint64_t mapped = atomic_load(&stack_stats.mapped);
     uint64_t other = (stacks < mapped ? stacks : mapped) +
-                     atomic_load(&stack_stats.frozen_bytes) +
-                     minus(pages, live) + heap_metadata_bytes();
+                     atomic_load(&stack_stats.frozen_bytes);
     uint64_t slack = limit / 32 > 1 << 20 ? limit / 32 : 1 << 20;
-    return limit > other + slack ? limit - other - slack : 0;
+    return minus(limit, other + slack);
+}
+
+/* And for objects, those that are there included. */
+static uint64_t limit_goal(void)
+{
+    if (options.memlimit == 0)
+        return UINT64_MAX;
+    uint64_t live = atomic_load(&heap.live);
+    uint64_t pages = atomic_load(&heap.pages_inuse) << PAGE_SHIFT;
+    return minus(limit_mapped(), minus(pages, live) + heap_metadata_bytes());
 }
 
 size_t pacer_keep(void)
@@ -183,8 +188,16 @@ static void set_goal(void)
     if (goal < (uint64_t)options.heapmin)
         goal = (uint64_t)options.heapmin;
     uint64_t limit = limit_goal();
+    atomic_store_explicit(&heap.tight, goal > limit, memory_order_relaxed);
+    if (options.memlimit != 0)
+        atomic_store_explicit(&heap.mapped_most, limit_mapped(),
+                              memory_order_relaxed);
     if (goal > limit)
         goal = limit > base ? limit : base;
+    /* Beyond heapmax there is nothing, and before it holes. */
+    uint64_t room = base + minus(heap.hi - heap.lo, base) / 4 * 3;
+    if (goal > room)
+        goal = room;
     if (goal < now + DISTANCE_LEAST && !pacer_assists())
         goal = now + now / 8 + DISTANCE_LEAST;
     uint64_t way = goal > base ? goal - base : 0;

@@ -73,6 +73,13 @@ static void each_segment(const struct dl_phdr_info *info,
         if (relro_lo <= lo && relro_hi > lo && relro_hi <= hi)
             lo = relro_hi;
         lo = ALIGN_UP(lo, (uintptr_t)8);
+        /* heap.lo is the address of the first object. */
+        uintptr_t own = (uintptr_t)&heap, end = own + sizeof heap;
+        if (lo <= own && end <= hi) {
+            if (lo < own)
+                fn(lo, own, arg);
+            lo = ALIGN_UP(end, (uintptr_t)8);
+        }
         if (lo < hi)
             fn(lo, hi, arg);
     }

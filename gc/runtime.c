@@ -70,8 +70,7 @@ static tarn_status start(const struct tarn_options *o)
     sched_hooks.sysmon = gc_sysmon;
     uint32_t procs =
         options.maxprocs ? (uint32_t)options.maxprocs : cpu_count();
-    tarn_status st = sched_init(procs);
-    return st == TARN_OK && !gc_background_start() ? TARN_ESYS : st;
+    return sched_init(procs);
 }
 
 tarn_status tarn_main(const struct tarn_options *opts, tarn_fn fn, void *arg)
@@ -103,6 +102,9 @@ tarn_status tarn_main(const struct tarn_options *opts, tarn_fn fn, void *arg)
         st = start(&o);
         broken = st != TARN_OK;
     }
+    /* Where no thread is to be had now, there may be one next time. */
+    if (st == TARN_OK && !gc_background_start())
+        st = TARN_ESYS;
     if (st == TARN_OK) {
         timeline_main_begin();
         st = sched_run(fn, arg);

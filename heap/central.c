@@ -25,6 +25,7 @@
  * driver sweeps, and debts see to it that it keeps up. */
 #define SWEEP_FULL_MAX 8u
 #define SWEEP_FULL_WARM 2u
+#define SWEEP_FULL_TIGHT 100u
 #define SWEEP_LARGE_MAX 32
 
 /* --- lists ---------------------------------------------------------------- */
@@ -273,6 +274,21 @@ static NOINLINE struct mspan *pages_alloc_sweeping(size_t npages)
     return s;
 }
 
+/* npages were taken, perhaps from where no memory was: as much of what lies about
+ * elsewhere, in runs that were too short, may have to go back. */
+static void stay_within(size_t npages)
+{
+    uint64_t most =
+        atomic_load_explicit(&heap.mapped_most, memory_order_relaxed);
+    if (likely(most == 0))
+        return;
+    struct heap_release r = {0};
+    while (atomic_load_explicit(&heap.mapped, memory_order_relaxed) > most &&
+           r.released < (npages << PAGE_SHIFT) && pages_dirty() != 0)
+        if (!heap_release_step(&r, 0))
+            break;
+}
+
 /* --- caches --------------------------------------------------------------- */
 
 /* For verification: nothing else finds the caches. */
@@ -385,11 +401,16 @@ static struct mspan *take_span(uint32_t slot)
 {
     struct slot_info *si = &heap.slots[slot];
     struct mspan *s = take(si, &si->partial[swept_index()]);
+    bool tight = atomic_load_explicit(&heap.tight, memory_order_relaxed);
     if (s == NULL)
-        s = take_unswept(si, pages_warm() ? SWEEP_FULL_WARM : SWEEP_FULL_MAX);
+        s = take_unswept(si, pages_warm() ? SWEEP_FULL_WARM
+                             : tight      ? SWEEP_FULL_TIGHT
+                                          : SWEEP_FULL_MAX);
     if (s != NULL)
         return s;
     size_t npages = class_pages[si->class_];
+    if (unlikely(tight) && !pages_warm())
+        heap_sweep_one();
     s = pages_alloc(npages);
     if (unlikely(s == NULL)) {
         s = take_unswept(si, UINT32_MAX);
@@ -397,8 +418,10 @@ static struct mspan *take_span(uint32_t slot)
             return s;
         s = pages_alloc_sweeping(npages);
     }
-    if (s != NULL)
+    if (s != NULL) {
         span_setup(s, slot);
+        stay_within(npages);
+    }
     return s;
 }
 
@@ -513,23 +536,50 @@ static void sweep_large(size_t npages)
     sweep_end();
 }
 
-uintptr_t heap_alloc_large(size_t n, enum layout layout, struct tarn_type *type)
+bool heap_large_take(struct heap_large *l, size_t n)
 {
+    *l = (struct heap_large){0};
     if (n > heap.hi - heap.lo) {
         set_error("heap: %zu bytes are more than the heap can hold", n);
-        return 0;
+        return false;
     }
     DASSERT(n > 0);
     n = ALIGN_UP(n, GRANULE);
     size_t npages = (n + PAGE_SIZE - 1) >> PAGE_SHIFT;
     sweep_large(npages);
+    if (unlikely(atomic_load_explicit(&heap.tight, memory_order_relaxed)))
+        for (uint32_t i = 0; i < SWEEP_LARGE_MAX && pages_dirty() < npages; i++)
+            if (heap_sweep_one() == 0)
+                break;
     struct mspan *s = pages_alloc_sweeping(npages);
     if (s == NULL) {
         set_error("heap: out of memory for an object of %zu bytes", n);
-        return 0;
+        return false;
     }
-    if (s->needzero)
-        pages_zero_dirty(s, n);
+    stay_within(npages);
+    *l = (struct heap_large){.span = s, .size = n};
+    if (!s->needzero)
+        l->zeroed = n;
+    return true;
+}
+
+bool heap_large_zero(struct heap_large *l, size_t step)
+{
+    DASSERT(step % PAGE_SIZE == 0);
+    if (l->zeroed < l->size) {
+        size_t left = l->size - l->zeroed, n = left < step ? left : step;
+        pages_zero_dirty(l->span, l->zeroed, l->zeroed + n);
+        l->zeroed += n;
+    }
+    return l->zeroed < l->size;
+}
+
+uintptr_t heap_large_publish(const struct heap_large *l, enum layout layout,
+                             struct tarn_type *type)
+{
+    struct mspan *s = l->span;
+    size_t n = l->size;
+    DASSERT(l->zeroed == n);
     SPAN_SET(s, limit, s->base + n);
     SPAN_SET(s, elemsize, n);
     SPAN_SET(s, divmagic, 0);
@@ -559,4 +609,13 @@ uintptr_t heap_alloc_large(size_t n, enum layout layout, struct tarn_type *type)
     atomic_fetch_add_explicit(&heap.alloc_bytes, n, memory_order_relaxed);
     atomic_fetch_add_explicit(&heap.alloc_objects, 1, memory_order_relaxed);
     return base;
+}
+
+uintptr_t heap_alloc_large(size_t n, enum layout layout, struct tarn_type *type)
+{
+    struct heap_large l;
+    if (!heap_large_take(&l, n))
+        return 0;
+    heap_large_zero(&l, SIZE_MAX & ~(PAGE_SIZE - 1));
+    return heap_large_publish(&l, layout, type);
 }

@@ -236,8 +236,10 @@ struct heap {
     /* Of an allocated object with meta byte b: white if (b ^ white_xor) &
      * white_bit; marking makes b (b & ~mark_clear) | mark_set. */
     uint8_t white_xor, white_bit, mark_clear, mark_set;
-    bool full;            /* this collection, or the last one */
-    uint8_t epoch_before; /* cards that this collection looks at */
+    bool full;                    /* this collection, or the last one */
+    _Atomic bool tight;           /* sweep before fresh pages are taken */
+    _Atomic uint64_t mapped_most; /* give back others then; 0: no limit */
+    uint8_t epoch_before;         /* cards that this collection looks at */
     _Atomic uint32_t sweepgen;
     struct slot_info *slots; /* MAX_SLOTS reserved */
     _Atomic uint32_t nslots;
@@ -400,6 +402,18 @@ int64_t mcache_unused_bytes(void);
  * for LAYOUT_NOSCAN and LAYOUT_CONSERVATIVE. 0 when out of memory. */
 uintptr_t heap_alloc_large(size_t n, enum layout layout,
                            struct tarn_type *type);
+/* The same in steps, since zeroing takes 200 us a MiB and more: memory, false when
+ * out of it; then some of what is not zero yet, step bytes (whole pages), until that
+ * is false; then the object. Between them nobody knows the memory, and the caller
+ * may lose its P and the world may be stopped. */
+struct heap_large {
+    struct mspan *span;
+    size_t size, zeroed;
+};
+bool heap_large_take(struct heap_large *l, size_t n);
+bool heap_large_zero(struct heap_large *l, size_t step);
+uintptr_t heap_large_publish(const struct heap_large *l, enum layout layout,
+                             struct tarn_type *type);
 
 /* The slot for an array of type in class c; NO_SLOT, with set_error, when the
  * table is full. Lock-free but for the first time. */
@@ -429,8 +443,14 @@ bool heap_sweep_done(void);
  * are left resident; returns the bytes given back. Any thread; takes the page
  * allocator's lock for short times only. */
 size_t heap_release_free(size_t keep_bytes);
-/* One step of it, of some hundred KiB; 0: there is nothing more to give back. */
-size_t heap_release_step(size_t keep_bytes);
+/* The same step by step, of some hundred KiB each; false: that was all. */
+struct heap_release {
+    size_t released; /* bytes so far */
+    bool begun;      /* the way so far: the heap's; all zero at first */
+    size_t npages, bin;
+    uintptr_t base;
+};
+bool heap_release_step(struct heap_release *r, size_t keep_bytes);
 /* Touches some of the ahead bytes of committed memory behind all that was ever
  * handed out, so that whoever gets it does not have to. By one thread at a time.
  * How many; 0: they are touched, or the kernel cannot (errno). */

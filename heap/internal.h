@@ -32,8 +32,9 @@ struct mspan *pages_alloc(size_t n);
 /* Any span that is not free already. Its COLOR bits must all be 0. */
 void pages_free(struct mspan *s);
 /* Zeroes what is dirty of [p, p + n) in a span of the caller's. */
-void pages_zero_dirty(struct mspan *s, size_t n);
-/* Some free pages are resident already. */
+void pages_zero_dirty(struct mspan *s, size_t from, size_t to);
+/* Free pages that are resident already; and are those some? */
+size_t pages_dirty(void);
 bool pages_warm(void);
 /* The end of committed memory. */
 uintptr_t pages_end(void);

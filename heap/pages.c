@@ -25,7 +25,7 @@
 #define GROW_MIN ((size_t)64 << 10) /* its part of the meta map is one page */
 #define SLAB_STRUCTS 63u            /* 8 KiB less some for the allocator */
 #define PAGES_WARM 64u   /* enough for any small span, spread as they may be */
-#define RELEASE_STEP 64u /* pages given back in one go: others wait */
+#define RELEASE_STEP 16u /* pages given back in one go: others wait */
 
 static struct {
     struct mutex lock;
@@ -248,10 +248,14 @@ static void dirty_add(size_t n)
         memory_order_relaxed);
 }
 
+size_t pages_dirty(void)
+{
+    return atomic_load_explicit(&pg.dirty_pages, memory_order_relaxed);
+}
+
 bool pages_warm(void)
 {
-    return atomic_load_explicit(&pg.dirty_pages, memory_order_relaxed) >=
-           PAGES_WARM;
+    return pages_dirty() >= PAGES_WARM;
 }
 
 /* Sets the boundary tags and makes the run available. */
@@ -474,17 +478,17 @@ void pages_free(struct mspan *s)
     unlock(&pg.lock);
 }
 
-void pages_zero_dirty(struct mspan *s, size_t n)
+void pages_zero_dirty(struct mspan *s, size_t from, size_t to)
 {
     /* The states of a span's pages are its owner's: no lock. */
     const uint8_t *st = &pg.states[page_index(s->base)];
-    size_t npages = (n + PAGE_SIZE - 1) >> PAGE_SHIFT;
-    for (size_t i = 0, j; i < npages; i = j) {
+    size_t npages = (to + PAGE_SIZE - 1) >> PAGE_SHIFT;
+    for (size_t i = from >> PAGE_SHIFT, j; i < npages; i = j) {
         for (j = i + 1; j < npages && st[j] == st[i];)
             j++;
         size_t end = j << PAGE_SHIFT;
-        if (end > n)
-            end = n;
+        if (end > to)
+            end = to;
         if (st[i] == PAGE_DIRTY)
             memset((char *)s->base + (i << PAGE_SHIFT), 0,
                    end - (i << PAGE_SHIFT));
@@ -516,52 +520,54 @@ static bool release_some(struct mspan *s, size_t max, size_t *released)
     return true;
 }
 
-size_t heap_release_step(size_t keep_bytes)
+/* Runs that are passed by in one go: others wait. */
+#define RELEASE_LOOKS 64u
+
+bool heap_release_step(struct heap_release *r, size_t keep_bytes)
 {
-    size_t keep = keep_bytes >> PAGE_SHIFT, released = 0;
+    /* Longest first: the shortest are the next to be used again. The lock is
+     * dropped after each step, so the way through the tree goes on from a key,
+     * not from a place; runs that change behind it are left for the next time. */
+    if (!r->begun) {
+        *r = (struct heap_release){.begun = true,
+                                   .npages = SIZE_MAX,
+                                   .base = UINTPTR_MAX,
+                                   .bin = BINS - 1};
+    }
+    size_t keep = keep_bytes >> PAGE_SHIFT;
+    bool more = false;
     lock(&pg.lock);
     if (pg.dirty_pages > keep) {
-        struct mspan *s = tree_below(SIZE_MAX, UINTPTR_MAX);
-        while (s != NULL && s->live == 0)
-            s = tree_below(s->npages, s->base);
-        for (size_t b = BINS - 1; s == NULL && b > 0; b--)
-            if (pg.head[b] != NULL && pg.head[b]->live > 0)
-                s = pg.head[b];
-        if (s != NULL)
-            release_some(s, pg.dirty_pages - keep, &released);
+        struct mspan *s = NULL;
+        for (uint32_t n = 0; n < RELEASE_LOOKS; n++) {
+            s = tree_below(r->npages, r->base);
+            if (s == NULL || s->live != 0)
+                break;
+            r->npages = s->npages;
+            r->base = s->base;
+        }
+        if (s != NULL) {
+            more = s->live == 0 ||
+                   release_some(s, pg.dirty_pages - keep, &r->released);
+        } else {
+            /* Bins have dirty runs in front. */
+            for (; s == NULL && r->bin > 0; r->bin -= s == NULL)
+                if (pg.head[r->bin] != NULL && pg.head[r->bin]->live > 0)
+                    s = pg.head[r->bin];
+            more = s != NULL &&
+                   release_some(s, pg.dirty_pages - keep, &r->released);
+        }
     }
     unlock(&pg.lock);
-    return released;
+    return more;
 }
 
 size_t heap_release_free(size_t keep_bytes)
 {
-    /* Longest first: the shortest are the next to be used again. The lock is
-     * dropped after each step, so the way through the tree goes on from a key,
-     * not from a place; runs that change behind it are left for the next call.
-     */
-    size_t keep = keep_bytes >> PAGE_SHIFT;
-    size_t released = 0, key_pages = SIZE_MAX, b = BINS - 1;
-    uintptr_t key_base = UINTPTR_MAX;
-    bool ok = true;
-    while (ok) {
-        struct mspan *s = NULL;
-        lock(&pg.lock);
-        if (pg.dirty_pages > keep) {
-            while ((s = tree_below(key_pages, key_base)) != NULL &&
-                   s->live == 0) {
-                key_pages = s->npages;
-                key_base = s->base;
-            }
-            /* Bins have dirty runs in front. */
-            for (; s == NULL && b > 0; b -= s == NULL)
-                if (pg.head[b] != NULL && pg.head[b]->live > 0)
-                    s = pg.head[b];
-        }
-        ok = s != NULL && release_some(s, pg.dirty_pages - keep, &released);
-        unlock(&pg.lock);
-    }
-    return released;
+    struct heap_release r = {0};
+    while (heap_release_step(&r, keep_bytes))
+        ;
+    return r.released;
 }
 
 #define TOUCH_STEP ((uintptr_t)64 << 10)

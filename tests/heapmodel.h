@@ -186,6 +186,22 @@ static inline size_t random_large(void)
     return MAX_SMALL + 1 + below(below(20) == 0 ? large_max : 60000);
 }
 
+/* In steps; the memory is nobody's between. */
+static inline uintptr_t alloc_large(size_t size, enum layout layout,
+                                    tarn_type *t)
+{
+    struct heap_large l;
+    if (below(2))
+        return heap_alloc_large(size, layout, t);
+    if (!heap_large_take(&l, size))
+        return 0;
+    size_t step = (1 + below(8)) * PAGE_SIZE;
+    while (heap_large_zero(&l, step))
+        if (below(32) == 0)
+            heap_verify();
+    return heap_large_publish(&l, layout, t);
+}
+
 /* False when refused: the object that was not allocated is obj[nobj]. */
 static inline bool allocate(void)
 {
@@ -233,7 +249,7 @@ static inline bool allocate(void)
         o->size = class_size[size_to_class(size)];
     } else {
         o->size = ALIGN_UP(size, GRANULE);
-        o->base = heap_alloc_large(size, o->layout, o->type);
+        o->base = alloc_large(size, o->layout, o->type);
     }
     if (o->base == 0)
         return false;

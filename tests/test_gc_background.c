@@ -189,9 +189,27 @@ static void periodic(void)
     } while (stats().cycles != cycles);
 }
 
+/* What became old before it was dropped, too. */
+static void periodic_full(void)
+{
+    grow_to(2 * MiB);
+    volatile uint64_t hidden = hide(held[nheld - 1]);
+    collect();
+    gc_collect_young();
+    gc_collect_young();
+    drop_all();
+    wipe_stack();
+    while (alive(hidden)) {
+        wipe_stack();
+        tarn_sleep(1000000);
+    }
+    CHECK_GE(stats().cycles_periodic, 1u);
+}
+
 static void test_periodic(void)
 {
     RUN(periodic);
+    RUN(periodic_full);
 }
 
 static void never(void)

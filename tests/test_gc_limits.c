@@ -322,6 +322,60 @@ static void smallest(void)
     CHECK_LE(stats().heap_bytes, MiB);
 }
 
+/* More than half of the heap lives. Who makes one short-lived object after the other
+ * is refused none of them, whatever its neighbours do at the time. */
+static tarn_waitgroup makers;
+
+static void make_brief(void *vid)
+{
+    uint64_t rng = seed_of(0x900 + (uintptr_t)vid);
+    for (int i = 0; i < scaled(40000); i++) {
+        size_t n = below(&rng, 100) < 97 ? 16 + below(&rng, 2000)
+                                         : 40000 + below(&rng, 60000);
+        char *p = tarn_alloc_bytes(n);
+        CHECK(p != NULL);
+        p[0] = p[n - 1] = 1;
+    }
+    tarn_waitgroup_done(&makers);
+}
+
+static void half_full(void)
+{
+    if (t_node == NULL)
+        register_types();
+    struct node **list = new_shared(sizeof *list);
+    CHECK(push(list, 0, (9 * MiB) / sizeof(struct node)));
+    tarn_waitgroup_add(&makers, 4);
+    for (uintptr_t i = 0; i < 4; i++)
+        CHECK_ST(tarn_go(make_brief, (void *)i), TARN_OK);
+    tarn_waitgroup_wait(&makers);
+    check_list(list, (9 * MiB) / sizeof(struct node));
+    CHECK_LE(stats().heap_goal_bytes, 16 * MiB);
+}
+
+/* Nor is anything kept by the runtime's own variables, the first object of all
+ * among them, at the address where the heap begins. */
+__attribute__((noinline)) static uint64_t hidden_first(void)
+{
+    struct objinfo o;
+    for (int i = 0; !heap_find(heap.lo, &o); i++) {
+        CHECK_LT(i, 100);
+        CHECK(tarn_alloc_conservative((size_t)16 << (i % 8)) != NULL);
+    }
+    CHECK_EQ(o.base, heap.lo);
+    return hide((void *)o.base);
+}
+
+static void first_object(void)
+{
+    volatile uint64_t hidden = hidden_first();
+    for (int i = 0; i < 20 && alive(hidden); i++) {
+        wipe_stack();
+        collect();
+    }
+    CHECK(!alive(hidden));
+}
+
 /* Nearly nothing lives, and a collection may begin at 64 KiB: it is made for each
  * step of allocation that is worth one, not for less. */
 static void one_page(void)
@@ -349,7 +403,9 @@ static void one_page(void)
 
 static void body_smallest(void)
 {
+    RUN(first_object);
     RUN(smallest);
+    RUN(half_full);
 }
 
 static void body_one_page(void)

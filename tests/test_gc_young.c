@@ -401,6 +401,7 @@ static void forgets_cards(void *unused)
     fill(old, 100, STORE);
     wipe_stack();
     gc_collect_young();
+    CHECK(old[0] != NULL); /* it has to live until here */
     puts("not noticed");
 }
 

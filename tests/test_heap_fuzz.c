@@ -131,8 +131,13 @@ static void release(void)
     uint64_t mapped = atomic_load(&heap.mapped);
     size_t keep = below(2) ? 0 : below(4) * MiB, n;
     if (below(2)) {
-        n = heap_release_step(keep);
-        CHECK_LE(n, 64 * PAGE_SIZE);
+        struct heap_release r = {0};
+        n = 0;
+        do {
+            CHECK_LE(r.released - n, 16 * PAGE_SIZE);
+            n = r.released;
+        } while (heap_release_step(&r, keep) && below(8) != 0);
+        n = r.released;
     } else {
         n = heap_release_free(keep);
         if (!fault_on[FAIL_MADVISE])
@@ -335,6 +340,7 @@ struct piece {
 
 static struct worker {
     struct mcache cache;
+    struct heap_release release;
     struct piece table[TABLE];
     bool survives[TABLE]; /* written by another one, while marking */
     uint32_t n, at_flip;
@@ -443,7 +449,7 @@ static void work_step(struct worker *w)
     else if (r < 64)
         mcache_flush(&w->cache);
     else if (r < 66)
-        heap_release_step(rand_below(&w->rng, 4) * MiB);
+        heap_release_step(&w->release, rand_below(&w->rng, 4) * MiB);
     else if (r < 67)
         heap_release_free(rand_below(&w->rng, 4) * MiB);
     else if (r < 80 && w == &workers[0])

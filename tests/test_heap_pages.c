@@ -329,7 +329,7 @@ static void test_release(void)
     check_counts();
     struct mspan *s = take(NPAGES);
     CHECK(s->needzero);
-    pages_zero_dirty(s, s->npages * PAGE_SIZE);
+    pages_zero_dirty(s, 0, s->npages * PAGE_SIZE);
     /* take() has written to the first and last word of each page. */
     for (size_t i = 0; i < NPAGES; i++) {
         uint64_t *w = page_word(i, false), *last = page_word(i, true);

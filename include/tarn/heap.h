@@ -7,7 +7,8 @@
  * stack. Objects never move.
  *
  * All alloc functions allocate and may preempt and (so) move the stack; where the
- * heap is far over its goal they may block the goroutine for a moment. They must
+ * heap is far over its goal they may block the goroutine for a moment, and where
+ * memory has run out for a collection or two, of its own or a neighbour's. They must
  * be called on a goroutine. They return NULL, with tarn_last_error set,
  * when called elsewhere, when the size overflows, or when memory is refused
  * (option oom=throw ends the process instead of the last).
