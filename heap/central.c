@@ -27,6 +27,7 @@
 #define SWEEP_FULL_WARM 2u
 #define SWEEP_FULL_TIGHT 100u
 #define SWEEP_LARGE_MAX 32
+#define WITHIN_SMALL 16u /* pages of a span that is wholly dirty or not */
 
 /* --- lists ---------------------------------------------------------------- */
 
@@ -274,17 +275,17 @@ static NOINLINE struct mspan *pages_alloc_sweeping(size_t npages)
     return s;
 }
 
-/* npages were taken, perhaps from where no memory was: as much of what lies about
- * elsewhere, in runs that were too short, may have to go back. */
-static void stay_within(size_t npages)
+/* Pages were taken, and no memory was there: as much of what lies about elsewhere,
+ * in runs that were too short, may have to go back. */
+static void stay_within(const struct mspan *s)
 {
     uint64_t most =
         atomic_load_explicit(&heap.mapped_most, memory_order_relaxed);
-    if (likely(most == 0))
+    if (likely(most == 0) || (s->needzero && s->npages <= WITHIN_SMALL))
         return;
     struct heap_release r = {0};
     while (atomic_load_explicit(&heap.mapped, memory_order_relaxed) > most &&
-           r.released < (npages << PAGE_SHIFT) && pages_dirty() != 0)
+           r.released < (s->npages << PAGE_SHIFT) && pages_dirty() != 0)
         if (!heap_release_step(&r, 0))
             break;
 }
@@ -420,7 +421,7 @@ static struct mspan *take_span(uint32_t slot)
     }
     if (s != NULL) {
         span_setup(s, slot);
-        stay_within(npages);
+        stay_within(s);
     }
     return s;
 }
@@ -556,7 +557,7 @@ bool heap_large_take(struct heap_large *l, size_t n)
         set_error("heap: out of memory for an object of %zu bytes", n);
         return false;
     }
-    stay_within(npages);
+    stay_within(s);
     *l = (struct heap_large){.span = s, .size = n};
     if (!s->needzero)
         l->zeroed = n;
