@@ -700,12 +700,7 @@ __attribute__((noreturn)) ALWAYS_INLINE void schedule_inline(bool more)
         execute(mp->lockedg, false);
     }
     for (;;) {
-        struct p *pp = mp->p;
-        if (unlikely(
-                atomic_load_explicit(&pp->preempt, memory_order_relaxed))) {
-            atomic_store_explicit(&pp->preempt, false, memory_order_relaxed);
-            runnext_preempt(pp);
-        }
+        atomic_store_explicit(&mp->p->preempt, false, memory_order_relaxed);
         bool inherit, wake;
         struct g *gp = findRunnable(&inherit, &wake);
         if (mp->spinning)
@@ -744,6 +739,9 @@ static void park_m(struct g *gp)
         casgstatus(gp, Gwaiting, Grunnable);
         execute(gp, true);
     }
+    if (unlikely(atomic_load_explicit(&mp->p->preempt, memory_order_relaxed)) &&
+        !atomic_load(&sched.gcwaiting))
+        runnext_preempt(mp->p);
     schedule_inline(false);
 }
 

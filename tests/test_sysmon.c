@@ -186,6 +186,32 @@ static void test_runnext_inherits(void)
     CHECK_LT(light_count, hog_count * 20);
 }
 
+static _Atomic int order;
+static int ran_at[2];
+
+static void notes_order(void *vi)
+{
+    ran_at[(uintptr_t)vi] = atomic_fetch_add(&order, 1);
+    tarn_waitgroup_done(&wg);
+}
+
+/* When the slice is over and who was told parks instead of yielding, it is over for
+ * whoever would have inherited it. */
+static void test_runnext_preempted(void)
+{
+    if (nprocs != 1)
+        return;
+    for (int told = 0; told < 2; told++) {
+        atomic_store(&order, 0);
+        tarn_waitgroup_add(&wg, 2);
+        go(notes_order, (void *)(uintptr_t)0);
+        go(notes_order, (void *)(uintptr_t)1); /* this one is next */
+        atomic_store(&allp[0]->preempt, told != 0);
+        tarn_waitgroup_wait(&wg);
+        CHECK_EQ(ran_at[told != 0 ? 0 : 1], 0);
+    }
+}
+
 /* --- handing on -------------------------------------------------------------------- */
 
 static struct event gate;
@@ -459,6 +485,7 @@ static void body(void)
     RUN(test_sysmon);
     RUN(test_retake);
     RUN(test_runnext_inherits);
+    RUN(test_runnext_preempted);
     RUN(test_handoffp);
     RUN(test_startm);
     RUN(test_wakep);
