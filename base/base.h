@@ -94,6 +94,8 @@ void tarn_eprintf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* Does p point into one of the static stacks on which messages are formatted?
  * What lies there is dead, or a message's own. */
 bool on_side_stack(const void *p);
+/* Where texts are formatted: what lies there once is no root. */
+void side_stacks(uintptr_t *lo, uintptr_t *hi);
 
 /* Assertion levels. TARN_CHECKS: 1 = release (only ASSERT), 2 = debug, 3 = debug
  * with the expensive ones.

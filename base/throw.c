@@ -74,8 +74,10 @@ struct side {
     CACHE_ALIGNED char stack[SIDE_STACK_SIZE];
 };
 
-static struct side print_side, error_side;
-static char print_text[TEXT_SIZE]; /* print_side.busy */
+static struct {
+    struct side print, error;
+} sides;
+static char print_text[TEXT_SIZE]; /* sides.print.busy */
 
 /* This thread is on a side stack: what a signal handler on top of it must not
  * wait for. */
@@ -169,7 +171,7 @@ static void print(struct text *t)
     if (!on_side) {
         t->buf = print_text;
         t->len = sizeof print_text;
-        side_call(&print_side, print_text_on_this_stack, t);
+        side_call(&sides.print, print_text_on_this_stack, t);
     } else {
         print_nested(t);
     }
@@ -378,11 +380,16 @@ void assert_failed(const char *expr, const char *file, int line)
     throw_(file, line, "assertion failed: %s", expr);
 }
 
+void side_stacks(uintptr_t *lo, uintptr_t *hi)
+{
+    *lo = (uintptr_t)&sides;
+    *hi = *lo + sizeof sides;
+}
+
 bool on_side_stack(const void *p)
 {
     uintptr_t a = (uintptr_t)p;
-    return a - (uintptr_t)&print_side < sizeof print_side ||
-           a - (uintptr_t)&error_side < sizeof error_side ||
+    return a - (uintptr_t)&sides < sizeof sides ||
            a - (uintptr_t)crash_stack < sizeof crash_stack;
 }
 
@@ -411,7 +418,7 @@ void set_error(const char *fmt, ...)
     struct text t = {
         .fmt = fmt, .ap = &ap, .buf = error_buffer(), .len = ERROR_TEXT_SIZE};
     if (!on_side)
-        side_call(&error_side, format_error, &t);
+        side_call(&sides.error, format_error, &t);
     else
         format_error(&t);
     va_end(ap);

@@ -51,6 +51,8 @@ int64_t micro_grow(void);
 /* Starts n goroutines that wait on a channel, with so many bytes of stack each (0:
  * as few as it takes); then lets them end, and waits for that. */
 void micro_park(long n, size_t bytes);
+/* The same, but so many bytes were used before and are not any more. */
+void micro_park_grown(long n, size_t bytes);
 void micro_unpark(void);
 
 /* --- micro_runtime.c ------------------------------------------------------- */

@@ -75,6 +75,33 @@ static int64_t collect(benchmark::State &state)
     return tarn_now() - t;
 }
 
+/* What a collection that shrinks stacks takes longer than the next one, which scans
+ * the same goroutines. */
+static void shrink(benchmark::State &state)
+{
+    constexpr long n = 200; /* so few that none is frozen */
+    micro::in_runtime(state, [&] {
+        struct tarn_gc_stats a {
+        }, b{};
+        a.struct_size = b.struct_size = sizeof a;
+        micro::Samples samples;
+        for (auto _ : state) {
+            micro_park_grown(n, 150 << 10);
+            tarn_gc_stats(&a);
+            const int64_t first = collect(state);
+            tarn_gc_stats(&b);
+            const auto shrinks =
+                static_cast<int64_t>(b.stack_shrinks - a.stack_shrinks);
+            if (shrinks < n / 10)
+                state.SkipWithError("the collection did not shrink them");
+            else
+                samples.add(state, (first - collect(state)) / shrinks);
+            micro_unpark();
+        }
+        samples.publish(state);
+    });
+}
+
 /* One goroutine whose frames fill a deep stack. */
 static void scan_deep(benchmark::State &state)
 {
@@ -173,6 +200,8 @@ MICRO_ROWS = {
      0, calls_checked, NONE, NONE, NONE, NONE},
     {"grow", "a stack's first growth, 2 Ps", 2, Kind::samples, Unit::us, 2000,
      grow, NONE, NONE, NONE, NONE},
+    {"shrink", "shrinking a stack of 256 KiB, in a collection", 2,
+     Kind::samples, Unit::ns, 20, shrink, NONE, NONE, NONE, NONE},
     {"deep-thread", "recursion to 64 MiB, fresh thread", 2, Kind::samples,
      Unit::ms, 7, deep_thread, NONE, NONE, NONE, NONE},
     /* To be at most one and a half times the row before. */

@@ -171,20 +171,43 @@ static void deep_waiter(void *unused)
     tarn_waitgroup_done(&all_done);
 }
 
-void micro_park(long n, size_t bytes)
+/* Has been deep, and waits where it is not. */
+static _Atomic long grown;
+
+static void grown_waiter(void *unused)
+{
+    sink = down(deep_levels, 0);
+    grown++;
+    waiter(unused);
+}
+
+static void park(long n, size_t bytes, tarn_fn fn)
 {
     if (gate == NULL)
         gate = tarn_chan_new(sizeof(long), 0);
     deep_levels = bytes ? depth_of(bytes) : 0;
     tarn_waitgroup_add(&all_done, n);
     for (long i = 0; i < n; i++) {
-        if (tarn_go(bytes ? deep_waiter : waiter, NULL) != TARN_OK)
+        if (tarn_go(fn, NULL) != TARN_OK)
             abort();
         if (i % 128 == 127)
             tarn_yield();
     }
     /* Until all of them wait: a yield comes back when everybody had a turn. */
     for (int i = 0; i < 3; i++)
+        tarn_yield();
+}
+
+void micro_park(long n, size_t bytes)
+{
+    park(n, bytes, bytes ? deep_waiter : waiter);
+}
+
+void micro_park_grown(long n, size_t bytes)
+{
+    grown = 0;
+    park(n, bytes, grown_waiter);
+    while (grown < n)
         tarn_yield();
 }
 

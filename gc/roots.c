@@ -48,6 +48,28 @@ static bool foreign_to_program(const char *name)
     return false;
 }
 
+/* A segment without what of the runtime's variables holds addresses of objects, or
+ * what is left of them: heap.lo is that of the first one, and calls for messages
+ * leave their callers' registers on stacks of their own. */
+static void each_but_own(uintptr_t lo, uintptr_t hi,
+                         void (*fn)(uintptr_t lo, uintptr_t hi, void *arg),
+                         void *arg)
+{
+    uintptr_t own[2][2] = {{(uintptr_t)&heap, (uintptr_t)(&heap + 1)}};
+    side_stacks(&own[1][0], &own[1][1]);
+    int first = own[1][0] < own[0][0];
+    for (int i = 0; i < 2; i++) {
+        const uintptr_t *o = own[i ^ first];
+        if (o[0] < lo || o[1] > hi)
+            continue;
+        if (lo < o[0])
+            fn(lo, o[0], arg);
+        lo = ALIGN_UP(o[1], (uintptr_t)8);
+    }
+    if (lo < hi)
+        fn(lo, hi, arg);
+}
+
 /* The writable segments of one loaded object, less what is constant after
  * start. */
 static void each_segment(const struct dl_phdr_info *info,
@@ -73,15 +95,7 @@ static void each_segment(const struct dl_phdr_info *info,
         if (relro_lo <= lo && relro_hi > lo && relro_hi <= hi)
             lo = relro_hi;
         lo = ALIGN_UP(lo, (uintptr_t)8);
-        /* heap.lo is the address of the first object. */
-        uintptr_t own = (uintptr_t)&heap, end = own + sizeof heap;
-        if (lo <= own && end <= hi) {
-            if (lo < own)
-                fn(lo, own, arg);
-            lo = ALIGN_UP(end, (uintptr_t)8);
-        }
-        if (lo < hi)
-            fn(lo, hi, arg);
+        each_but_own(lo, hi, fn, arg);
     }
 }
 

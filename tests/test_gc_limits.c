@@ -366,6 +366,21 @@ __attribute__((noinline)) static uint64_t hidden_first(void)
     return hide((void *)o.base);
 }
 
+/* Nor what a call for a message left behind where that was formatted. */
+static void side_stack(void)
+{
+    uintptr_t lo, hi;
+    side_stacks(&lo, &hi);
+    uintptr_t *word = (uintptr_t *)(lo + (hi - lo) / 8 * 2 / 16 * 16);
+    uintptr_t before = *word;
+    *word = (uintptr_t)tarn_alloc_bytes(64);
+    uint64_t hidden = hide((void *)*word);
+    wipe_stack();
+    collect();
+    CHECK(!alive(hidden));
+    *word = before;
+}
+
 static void first_object(void)
 {
     volatile uint64_t hidden = hidden_first();
@@ -404,6 +419,7 @@ static void one_page(void)
 static void body_smallest(void)
 {
     RUN(first_object);
+    RUN(side_stack);
     RUN(smallest);
     RUN(half_full);
 }
