@@ -367,18 +367,24 @@ __attribute__((noinline)) static uint64_t hidden_first(void)
 }
 
 /* Nor what a call for a message left behind where that was formatted. */
+__attribute__((noinline)) static uint64_t leave_at(uintptr_t *word)
+{
+    *word = (uintptr_t)tarn_alloc_bytes(64);
+    return hide((void *)*word);
+}
+
 static void side_stack(void)
 {
     uintptr_t lo, hi;
     side_stacks(&lo, &hi);
-    uintptr_t *word = (uintptr_t *)(lo + (hi - lo) / 8 * 2 / 16 * 16);
-    uintptr_t before = *word;
-    *word = (uintptr_t)tarn_alloc_bytes(64);
-    uint64_t hidden = hide((void *)*word);
-    wipe_stack();
-    collect();
-    CHECK(!alive(hidden));
-    *word = before;
+    for (uintptr_t at = lo + 64; at < hi; at += (hi - lo) / 16 / 8 * 8) {
+        uintptr_t before = *(uintptr_t *)at;
+        uint64_t hidden = leave_at((uintptr_t *)at);
+        wipe_stack();
+        collect();
+        CHECK(!alive(hidden));
+        *(uintptr_t *)at = before;
+    }
 }
 
 static void first_object(void)
