@@ -26,7 +26,7 @@
 static struct {
     _Atomic uint32_t asked; /* futex; set until there is nothing to do */
     bool on;
-    _Atomic bool scavenge, renewed;
+    _Atomic bool release; /* down to keep, from the beginning */
     _Atomic size_t keep;
     _Atomic bool cannot_touch;
 } bg;
@@ -86,23 +86,19 @@ static bool touch(void)
 static int64_t scavenge(void)
 {
     static struct heap_release way;
-    if (!atomic_load(&bg.scavenge))
-        return -1;
-    if (atomic_exchange(&bg.renewed, false))
+    static bool under_way;
+    if (atomic_exchange(&bg.release, false)) {
         way = (struct heap_release){0};
+        under_way = true;
+    }
+    if (!under_way)
+        return -1;
     int64_t t0 = nanotime();
     size_t before = way.released;
-    bool more = heap_release_step(&way, atomic_load(&bg.keep));
+    under_way = heap_release_step(&way, atomic_load(&bg.keep));
     atomic_fetch_add(&gc.scavenged, way.released - before);
-    if (!more && !atomic_load(&bg.renewed)) {
-        atomic_store(&bg.scavenge, false);
-        /* Who asked between has set it before, and asks for us now. */
-        if (!atomic_load(&bg.renewed))
-            return -1;
-        atomic_store(&bg.scavenge, true);
-    }
     int64_t nap = (nanotime() - t0) * SCAVENGE_SHARE;
-    return nap > SCAVENGE_NAP_NS ? nap : SCAVENGE_NAP_NS;
+    return !under_way ? -1 : nap > SCAVENGE_NAP_NS ? nap : SCAVENGE_NAP_NS;
 }
 
 int64_t gc_sysmon(int64_t now)
@@ -144,7 +140,7 @@ static void *background_thread(void *unused)
         atomic_store(&bg.asked, 0);
         if (touch())
             continue;
-        if (nap < 0 && atomic_load(&bg.scavenge))
+        if (nap < 0 && atomic_load(&bg.release))
             continue;
         futex_wait(&bg.asked, 0, nap);
     }
@@ -158,8 +154,7 @@ void gc_background_release(size_t keep)
         return;
     }
     atomic_store(&bg.keep, keep);
-    atomic_store(&bg.renewed, true);
-    atomic_store(&bg.scavenge, true);
+    atomic_store(&bg.release, true);
     ask();
 }
 

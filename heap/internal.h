@@ -31,7 +31,8 @@ void pages_init(uint8_t *states);
 struct mspan *pages_alloc(size_t n);
 /* Any span that is not free already. Its COLOR bits must all be 0. */
 void pages_free(struct mspan *s);
-/* Zeroes what is dirty of [p, p + n) in a span of the caller's. */
+/* Zeroes what is dirty of bytes [from, to) of a span of the caller's; from is a
+ * page's. */
 void pages_zero_dirty(struct mspan *s, size_t from, size_t to);
 /* Free pages that are resident already; and are those some? */
 size_t pages_dirty(void);
