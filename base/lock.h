@@ -25,6 +25,8 @@
     X(GFREE)     /* sched: dead goroutines */                                  \
     X(GSCAN)     /* a G's scan bit, modelled as a lock */                      \
     X(STACKPOOL) /* stackscan: global stack pool */                            \
+    X(SPECIALS)  /* gc: specials of some spans */                              \
+    X(WEAKMAP)   /* gc: the entries of one weak map */                         \
     X(WORKBUFS)  /* gc: full and empty mark buffers */                         \
     X(CENTRAL)   /* heap: one slot's span lists */                             \
     X(SPANS)     /* heap: free span structs */                                 \

@@ -6,6 +6,7 @@
  * is wrong. Visited objects carry META_CHECK. */
 #include "base/sysmem.h"
 #include "gc/gc.h"
+#include "gc/specials.h"
 
 #define MAX_REPORTS 20
 
@@ -20,6 +21,8 @@ static struct {
     uint64_t id;
     uintptr_t holder;
     bool in_stack;
+    const struct special_visitor *specials; /* in reach_specials */
+    bool more, finals;
 } cm;
 
 static void report(const struct objinfo *o, uintptr_t slot, bool doubt)
@@ -130,8 +133,12 @@ static void scan(uintptr_t base)
 
 static void drain(void)
 {
-    while (cm.n > 0)
-        scan(cm.stack[--cm.n]);
+    while (cm.n > 0) {
+        uintptr_t base = cm.stack[--cm.n];
+        scan(base);
+        if (cm.specials != NULL)
+            gc_specials_of(base, cm.specials);
+    }
 }
 
 static NO_SANITIZE void root(uintptr_t lo, uintptr_t hi, const char *what,
@@ -161,10 +168,80 @@ static void clear(struct mspan *s, void *unused)
     }
 }
 
+/* --- specials: what the rules of specials.h keep alive --- */
+
+static bool reached(uintptr_t base)
+{
+    return meta_load(heap_meta(base)) & META_CHECK;
+}
+
+/* Drained later: chains of entries are long. */
+static void reach_special(uintptr_t v, const char *what)
+{
+    cm.what = what;
+    cm.id = 0;
+    cm.holder = 0;
+    cm.in_stack = false;
+    reach(v, 0);
+}
+
+static void special_root(uintptr_t v, const char *what, void *unused)
+{
+    (void)unused;
+    reach_special(v, what);
+}
+
+static void special_held(uintptr_t key, uintptr_t map, uintptr_t value,
+                         void *unused)
+{
+    (void)unused;
+    struct objinfo o;
+    if (!reached(key) || !reached(map) || !heap_find(value, &o) ||
+        reached(o.base))
+        return;
+    reach_special(value, key == map ? "weak reference" : "entry of a weak map");
+    cm.more = true;
+}
+
+static void reach_child(uintptr_t v, uintptr_t slot, void *vobject)
+{
+    (void)slot;
+    const struct objinfo *o = vobject;
+    if (v - o->base >= o->size)
+        reach_special(v, "object that is due for its finalizer");
+}
+
+static void special_final(uintptr_t object, void *unused)
+{
+    (void)unused;
+    struct objinfo o;
+    if (!cm.finals || reached(object) || !heap_find(object, &o))
+        return;
+    object_each_pointer(&o, reach_child, &o);
+}
+
+static void reach_specials(void)
+{
+    const struct special_visitor v = {special_root, special_held, special_final,
+                                      NULL};
+    cm.specials = &v;
+    for (int i = 0; i < 2; i++) {
+        cm.finals = i == 1;
+        do {
+            cm.more = false;
+            gc_each_special(&v);
+            drain();
+        } while (cm.more); /* a map may be reached after its keys */
+    }
+    cm.specials = NULL;
+    cm.finals = false;
+}
+
 void checkmark(void)
 {
     cm.missed = cm.reports = 0;
     gc_each_root(root, NULL);
+    reach_specials();
     heap_each_span(clear, NULL);
     if (cm.missed != 0)
         throw("checkmark: the concurrent mark of cycle %llu missed %u objects: "

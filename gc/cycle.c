@@ -8,6 +8,7 @@
  * demands beyond that, assists do in small steps. */
 #include "base/options.h"
 #include "gc/gc.h"
+#include "gc/specials.h"
 #include "tarn/barrier.h"
 
 struct gcstate gc;
@@ -154,7 +155,7 @@ static void wait_dry(void)
 
 static _Atomic uint32_t handed_in;
 
-static void hand_in(struct p *pp)
+void gc_hand_in(struct p *pp)
 {
     wb_flush(pp);
     if (gcw_dispose(&gcp_of(pp)->gcw))
@@ -195,10 +196,17 @@ static void mark_to_the_end(void)
         wait_dry();
         worldsema_acquire();
         atomic_store(&handed_in, 0);
-        forEachP(hand_in);
+        forEachP(gc_hand_in);
         gc_step("gc: after the ragged barrier");
         if (atomic_load(&handed_in) != 0 || !looks_dry() || gc_stacks_asked()) {
             worldsema_release();
+            wakep();
+            drain_turn();
+            continue;
+        }
+        if (gc_specials_pass()) {
+            worldsema_release();
+            gc_step("gc: specials");
             wakep();
             drain_turn();
             continue;
@@ -209,7 +217,7 @@ static void mark_to_the_end(void)
         stopTheWorldWithSema();
         atomic_store(&handed_in, 0);
         for (uint32_t i = 0; i < nprocs; i++)
-            hand_in(allp[i]);
+            gc_hand_in(allp[i]);
         struct p *pp = getg()->m->p;
         struct gcwork *w = &gcp_of(pp)->gcw;
         gc_scan_plain_roots(w);
@@ -225,7 +233,8 @@ static void mark_to_the_end(void)
         int64_t budget = restarts < PATIENCE ? gc_late_ns : gc_late_ns * 10;
         struct drain_limits lim = {.world_stopped = true,
                                    .deadline = nanotime() + budget};
-        if (gc_drain(pp, &lim) && looks_dry() && !gc_stacks_asked())
+        if (gc_drain(pp, &lim) && looks_dry() && !gc_stacks_asked() &&
+            !atomic_load(&gc.specials_again))
             return;
         restarts++;
         atomic_fetch_add(&gc.restarts, 1);
@@ -257,6 +266,7 @@ static void start_mark(bool full)
     atomic_store(&gc.phase, GC_MARK);
     __atomic_store_n(&tarn_barrier_on, !GC_FAULT(BARRIER), __ATOMIC_RELAXED);
     gc_prepare_roots();
+    gc_specials_reset();
     pacer_start();
     startTheWorldWithSema();
     worldsema_release();
@@ -380,6 +390,7 @@ static void run_cycle(bool forced, bool full, bool young)
         atomic_fetch_add(&gc.cycles_forced, 1);
     if (options.gctrace)
         gc_trace(forced);
+    gc_finalizers_start();
     wake_waiters();
 }
 
@@ -622,7 +633,8 @@ bool gc_init(void)
 {
     mutex_init(&gc.lock, RANK_SWEEPWAIT);
     mutex_init(&gc.buflock, RANK_WORKBUFS);
-    if (!gc_roots_init() || !gc_stats_init())
+    gc_specials_init();
+    if (!gc_roots_init() || !gc_stats_init() || !gc_weak_init())
         return false;
     pacer_init();
     return true;

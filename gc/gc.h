@@ -105,6 +105,11 @@ struct gcstate {
     _Atomic uint32_t nroots; /* also read by Ms without a P */
     uint32_t root_timers, root_cards, root_stacks;
     size_t nstacks;
+    /* specials.h: is there a pass, or was; some shall be looked at once more; jobs,
+     * those of the last pass from special_base on. */
+    _Atomic bool specials_on, specials_again;
+    _Atomic uint32_t special_next, special_jobs;
+    uint32_t special_base;
     _Atomic int32_t nworking; /* drains under way */
     _Atomic int32_t workers_running;
     _Atomic int64_t bg_credit;     /* scan work done and not yet claimed */
@@ -178,6 +183,8 @@ void scan_conservative(uintptr_t lo, uintptr_t hi, struct gcwork *w,
 void scan_part(struct mspan *s, uintptr_t lo, uintptr_t hi, struct gcwork *w);
 void trace_part(struct mspan *s, uintptr_t base, uintptr_t lo, uintptr_t hi,
                 struct gcwork *w);
+/* What an object points to, without marking the object. */
+void gc_scan_unmarked(uintptr_t base, struct gcwork *w);
 
 struct drain_limits {
     int64_t deadline;   /* nanotime; 0: none */
@@ -255,6 +262,8 @@ bool gc_request(void); /* a cycle, soon; true: the driver was readied */
 /* The same by a thread without a P: the driver, who shall be queued; or NULL. */
 struct g *gc_request_driver(bool full);
 void gc_maybe_done(void);
+/* Of a P: barrier buffer and mark buffers onto the list; for forEachP. */
+void gc_hand_in(struct p *pp);
 void gc_malloc_init(struct mcache *c); /* malloc.c; for each P's */
 
 /* --- pacer.c ------------------------------------------------------------------------- */

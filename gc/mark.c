@@ -12,6 +12,7 @@
  * marked and not yet scanned. */
 #include "base/sysmem.h"
 #include "gc/gc.h"
+#include "gc/specials.h"
 
 #define RING 16u /* power of two */
 #define OBLET ((size_t)128 << 10)
@@ -206,6 +207,8 @@ bool gc_work_available(void)
 {
     return atomic_load(&gc.blacken) &&
            (atomic_load(&gc.nfull) != 0 || gc_shards_left() ||
+            atomic_load_explicit(&gc.special_next, memory_order_relaxed) <
+                atomic_load(&gc.special_jobs) ||
             atomic_load(&gc.root_next) <
                 atomic_load_explicit(&gc.nroots, memory_order_relaxed));
 }
@@ -388,6 +391,9 @@ ALWAYS_INLINE uintptr_t mark_entry(uintptr_t p, struct gcwork *w)
     /* Two markers may both get here and both scan: harmless, and rarer than a
      * locked instruction for each object is dear. */
     meta_store(m, heap_marked(b));
+    if (unlikely(
+            atomic_load_explicit(&gc.specials_on, memory_order_relaxed)))
+        gc_special_marked(w, p);
     return (b & META_KIND) == META_KIND_NOSCAN ? 0 : p;
 }
 
@@ -423,6 +429,11 @@ ALWAYS_INLINE void scan_object(uintptr_t p, struct gcwork *w)
         b = meta_load(++m);
     }
     w->scanned += q - p;
+}
+
+void gc_scan_unmarked(uintptr_t base, struct gcwork *w)
+{
+    scan_object(base, w);
 }
 
 /* --- draining -------------------------------------------------------------------- */
@@ -489,6 +500,21 @@ ALWAYS_INLINE uintptr_t ring_take(struct ring *r)
     return 0;
 }
 
+/* False: none is left. */
+static bool root_job(struct gcwork *w)
+{
+    uint32_t n = atomic_load_explicit(&gc.nroots, memory_order_relaxed), job;
+    if (atomic_load_explicit(&gc.root_next, memory_order_relaxed) < n &&
+        (job = atomic_fetch_add(&gc.root_next, 1)) < n) {
+        markroot(w, job);
+        return true;
+    }
+    if (!gc_specials_claim(&job))
+        return false;
+    gc_scan_specials(w, job);
+    return true;
+}
+
 bool gc_drain(struct p *pp, struct drain_limits *lim)
 {
     struct gcwork *w = &gcp_of(pp)->gcw;
@@ -503,15 +529,8 @@ bool gc_drain(struct p *pp, struct drain_limits *lim)
      * allocation is to be short. */
     while (!lim->assist) {
         bool held = gc_scan_shard(w);
-        if (!held) {
-            if (atomic_load_explicit(&gc.root_next, memory_order_relaxed) >=
-                atomic_load_explicit(&gc.nroots, memory_order_relaxed))
-                break;
-            uint32_t job = atomic_fetch_add(&gc.root_next, 1);
-            if (job >= atomic_load_explicit(&gc.nroots, memory_order_relaxed))
-                break;
-            markroot(w, job);
-        }
+        if (!held && !root_job(w))
+            break;
         if (held && gc_shards_left()
                 ? atomic_load_explicit(&sched.gcwaiting,
                                        memory_order_relaxed) ||

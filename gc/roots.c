@@ -14,6 +14,7 @@
 #include "base/sysmem.h"
 #include "base/vm.h"
 #include "gc/gc.h"
+#include "gc/specials.h"
 
 #define ROOT_BLOCK ((size_t)256 << 10)
 
@@ -263,7 +264,7 @@ tarn_status tarn_roots_remove(const void *lo, const void *hi)
 }
 
 /* Root jobs, in order: barriered ranges (all of them under one lock: one job,
- * which keeps a removal out), one for each P's timers, one for each block of
+ * which keeps a removal out) and what is due to be run, one for each P's timers, one for each block of
  * cards, one for each block of goroutines. */
 void gc_prepare_roots(void)
 {
@@ -294,6 +295,7 @@ void markroot(struct gcwork *w, uint32_t job)
             gc.barriered[i].late = false;
         }
         unlock(&gc.rootlock);
+        gc_scan_due(w);
         gc.barriered_bytes = w->scanned - before;
     } else if (job < gc.root_cards) {
         if (!GC_FAULT(TIMERS))

@@ -4,6 +4,7 @@
 #include "base/options.h"
 #include "base/sysmem.h"
 #include "gc/gc.h"
+#include "gc/specials.h"
 #include "sched/timeline.h"
 
 static bool p_init(struct p *pp)
@@ -163,6 +164,8 @@ void tarn_goexit(void)
 {
     if (!on_goroutine())
         throw("tarn_goexit: not called on a goroutine%s", not_goroutine_why());
+    if (gc_in_finalizer())
+        fatal("tarn_goexit: called by a finalizer or cleanup");
     goexit1();
 }
 

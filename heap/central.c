@@ -593,7 +593,7 @@ uintptr_t heap_large_publish(const struct heap_large *l, enum layout layout,
     s->young = true;
     s->live = 1;
     s->freeindex = 1;
-    s->hook = 0;
+    atomic_store_explicit(&s->specials, NULL, memory_order_relaxed);
     atomic_store_explicit(
         &s->sweepgen,
         atomic_load_explicit(&heap.sweepgen, memory_order_relaxed),

@@ -155,9 +155,10 @@ struct mspan {
                              a free run */
     uint32_t freeindex; /* places below are not free since the last sweep, or
                              in a cache's hands */
-    uint32_t hook;      /* for specials (finalizers, weak): 0 = none */
     uint64_t freemask;  /* in a cache: which places of freeindex's block of 64
                              are free and not handed out */
+    void *_Atomic specials; /* gc: what is to happen when objects of it die; NULL:
+                               nothing */
 } CACHE_ALIGNED;
 
 struct span_list {
@@ -462,7 +463,8 @@ void heap_each_span(void (*fn)(struct mspan *s, void *arg), void *arg);
 
 /* Installed by gc. */
 struct heap_hooks {
-    /* A span with s->hook != 0 is about to be swept. */
+    /* A span with specials is about to be swept: objects that shall live on after
+     * all are marked now. */
     void (*sweep_specials)(struct mspan *s);
     /* Memory was handed out for the first time, and little of what lies behind
      * it is touched. Under no lock of the heap. */

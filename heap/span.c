@@ -132,7 +132,7 @@ void span_setup(struct mspan *s, uint32_t slot)
     s->live = 0;
     s->freeindex = 0;
     s->young = false;
-    s->hook = 0;
+    atomic_store_explicit(&s->specials, NULL, memory_order_relaxed);
     atomic_store_explicit(
         &s->sweepgen,
         atomic_load_explicit(&heap.sweepgen, memory_order_relaxed),
@@ -328,7 +328,8 @@ void span_sweep(struct mspan *s)
     ASSERT(atomic_load_explicit(&s->sweepgen, memory_order_relaxed) ==
                gen - 2 &&
            span_state(s) == SPAN_INUSE);
-    if (s->hook != 0)
+    if (unlikely(atomic_load_explicit(&s->specials, memory_order_acquire) !=
+                 NULL))
         heap_hooks.sweep_specials(s);
     if (!heap.full && !s->young) {
         /* Nothing in it was white, and nothing has been taken from it. */

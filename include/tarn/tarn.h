@@ -5,6 +5,7 @@
 #include "tarn/barrier.h"
 #include "tarn/chan.h"
 #include "tarn/defs.h"
+#include "tarn/final.h"
 #include "tarn/gc.h"
 #include "tarn/heap.h"
 #include "tarn/native.h"
@@ -14,5 +15,6 @@
 #include "tarn/sync.h"
 #include "tarn/trace.h"
 #include "tarn/unsafe.h"
+#include "tarn/weak.h"
 
 #endif
