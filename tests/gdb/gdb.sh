@@ -116,7 +116,10 @@ for which in live dead; do
     if [ $ps = 2 ]; then
         expect "$which: spins" 'running, M .*spins_here .*entry spins_here' 1 "$all"
     else
-        expect "$which: spins" ' runnable +spins_here .*entry spins_here' 1 "$all"
+        anywhere=
+        [ $how = managed_O0 ] || anywhere=', interrupted'
+        expect "$which: spins" \
+            " runnable$anywhere +spins_here .*entry spins_here" 1 "$all"
     fi
     expect "$which: Ps" '^P [0-9]+: running, M [0-9]' $ps "$all"
     expect "$which: M 0" \

@@ -47,8 +47,11 @@ static void spins_here(void *arg)
 {
     (void)arg;
     __atomic_store_n(&spinning, 1, __ATOMIC_RELEASE);
-    while (!__atomic_load_n(&leave, __ATOMIC_ACQUIRE))
+    while (!__atomic_load_n(&leave, __ATOMIC_ACQUIRE)) {
+#ifndef INTERRUPTED /* stopped anywhere, else here */
         tarn_poll();
+#endif
+    }
     tarn_waitgroup_done(&done);
 }
 
