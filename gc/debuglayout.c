@@ -32,8 +32,8 @@ struct tarn_debug_entry {
 #define TEXT(f) ENTRY("text", (uintptr_t)f, 0)
 #define REASON(n, s) ENTRY("waitreason=" s, WAIT_##n, 0),
 
-extern const struct tarn_debug_entry tarn_debug_layout[];
-TARN_API const struct tarn_debug_entry tarn_debug_layout[] = {
+TARN_API extern const struct tarn_debug_entry tarn_debug_layout[];
+const struct tarn_debug_entry tarn_debug_layout[] = {
     {"version", 1, 0},
 
     STRUCT(g),
