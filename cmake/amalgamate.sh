@@ -211,10 +211,7 @@ END
 # --- tarn.S -------------------------------------------------------------------
 {
     echo "/* Tarn $version, all of its assembly: see tarn.c. */"
-    for source in */*.S; do
-        case $source in
-        cmake/* | tests/* | bench/* | examples/*) continue ;;
-        esac
+    for source in sched/*.S stackscan/*.S; do
         printf '\n/* === %s === */\n\n' "$source"
         grep -v '^ *\.section \.note\.GNU-' "$source"
     done
