@@ -26,10 +26,17 @@ version=$(awk '/define TARN_VERSION_M|define TARN_VERSION_P/ {
     v = v (v == "" ? "" : ".") $3 } END { print v }' include/tarn/defs.h)
 
 
+# The licence, to go with each of them.
+licence() {
+    echo
+    sed -e '1s,^,/* ,' -e '2,$s,^, * ,' -e 's, *$,,' -e '$s,$, */,' LICENSE
+}
+
 # --- tarn.h -------------------------------------------------------------------
 {
     echo "/* Tarn $version, all public headers in one. Managed code (-fsplit-stack) is"
     echo " * compiled with -DTARN_MANAGED -include tarn.h: see tarn.c. */"
+    licence
     awk '
     # A header where it is first included.
     function emit(file, line) {
@@ -187,6 +194,8 @@ headers=$(for layer in "${layers[@]}"; do ls "$layer"/*.h; done)
 #define _GNU_SOURCE
 #endif
 END
+    licence
+    echo
     # shellcheck disable=SC2086 # a list of files
     grep -h '^#include <' "${sources[@]}" $headers |
         grep -v '<sanitizer/' | sed 's/>.*/>/' | sort -u
@@ -211,6 +220,7 @@ END
 # --- tarn.S -------------------------------------------------------------------
 {
     echo "/* Tarn $version, all of its assembly: see tarn.c. */"
+    licence
     for source in sched/*.S stackscan/*.S; do
         printf '\n/* === %s === */\n\n' "$source"
         grep -v '^ *\.section \.note\.GNU-' "$source"

@@ -204,10 +204,10 @@ class Goroutine:
             notes.append("not started")
         elif self.g["asyncSafePoint"]:
             notes.append("interrupted")
-        if self.g["lockedm"]:
-            notes.append("locked to M %d" % Struct("m", self.g["lockedm"])["id"])
         if self.g["foreign"]:
             notes.append("attached thread")
+        elif self.g["lockedm"]:
+            notes.append("locked to M %d" % Struct("m", self.g["lockedm"])["id"])
         if self.is_system():
             notes.append("system")
         return notes
@@ -864,7 +864,7 @@ class TarnProcs(gdb.Command):
                 what.append(Goroutine(m["curg"]).title())
             elif m["spinning"]:
                 what.append("looks for work")
-            if m["lockedg"]:
+            if m["lockedg"] and m["lockedg"] != m["curg"]:
                 what.append("locked to goroutine %d"
                             % Struct("g", m["lockedg"])["goid"])
             if m["locks"]:

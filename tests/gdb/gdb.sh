@@ -33,12 +33,16 @@ complain() {
 cp "$program" "$scratch/program"
 program=$scratch/program
 library=
+load="source $script"
 case $how in
 stripped) strip -g "$program" ;;
 shared)
     name=$(readelf -d "$program" | sed -n 's/.*NEEDED.*\[\(libtarn.*\)\]/\1/p')
     strip --strip-unneeded "$shared" -o "$scratch/$name"
     library=$scratch
+    # As it is installed: gdb loads it with the library.
+    cp "$script" "$scratch/$name-gdb.py"
+    load="add-auto-load-safe-path $scratch"
     ;;
 esac
 
@@ -57,6 +61,13 @@ tarn heap
 echo -- object\n
 tarn object $rdi + 9
 tarn object *(void **)&blob + 99999
+python
+for bad in ("tarn object 1", "goroutine 999 bt", "goroutine x", "info goroutines x"):
+    try:
+        gdb.execute(bad)
+    except gdb.error as e:
+        print(bad, "->", e)
+end
 echo -- stacks\n
 goroutine all bt
 echo -- end\n
@@ -71,7 +82,7 @@ export TARN=$options,maxprocs=$ps
 export LD_LIBRARY_PATH=$library
 cat >"$scratch/live" <<END
 $head
-source $script
+$load
 break stop_here
 run
 echo -- begin\n
@@ -83,8 +94,8 @@ continue
 END
 cat >"$scratch/dead" <<END
 $head
+$load
 core-file $scratch/core
-source $script
 echo -- begin\n
 $look
 END
@@ -110,7 +121,11 @@ for which in live dead; do
         "waiting: chan receive$frozen +waits_here( in tarn_chan_recv)? +entry parked" 2 "$all"
     expect "$which: first" \
         'running, M [0-9]+, P [01], thread [0-9]+ +stop_here +entry first$' 1 "$all"
-    expect "$which: native" 'syscall, M 0.* calls_native .*entry calls_native' 1 "$all"
+    expect "$which: native" 'syscall, M [0-9]+.* calls_native .*entry calls_native' 1 "$all"
+    expect "$which: system call" \
+        'syscall, M [0-9]+.* reads_here in tarn_read +entry reads_here' 1 "$all"
+    expect "$which: attached" \
+        'syscall, attached thread, M [0-9]+, .*thread [0-9]+ .*poll.* entry -$' 1 "$all"
     expect "$which: not started" \
         '(runnable, not started +- +entry never_started)' 1 "$all"
     if [ $ps = 2 ]; then
@@ -122,8 +137,8 @@ for which in live dead; do
             " runnable$anywhere +spins_here .*entry spins_here" 1 "$all"
     fi
     expect "$which: Ps" '^P [0-9]+: running, M [0-9]' $ps "$all"
-    expect "$which: M 0" \
-        '^M 0: thread [0-9]+ \(LWP [0-9]+\).*goroutine [0-9]+ \[syscall\]' 1 "$all"
+    expect "$which: Ms" \
+        '^M [0-9]+: thread [0-9]+ \(LWP [0-9]+\): .*goroutine [0-9]+ \[syscall\]' 2 "$all"
     expect "$which: gc" '^phase off, full collection$' 1 "$all"
     expect "$which: cycles" '^cycles 1 \(1 asked for, 0 young\), started 1, swept 1' 1 "$all"
     expect "$which: widgets" '^ +1234 +39488 +32 +[0-9]+ +precise +widget$' 1 "$all"
@@ -132,10 +147,18 @@ for which in live dead; do
     expect "$which: object" '^type widget, 32 bytes, precise, old$' 1 "$objects"
     expect "$which: interior" ': offset 9 of the object at 0x' 1 "$objects"
     expect "$which: large" ': offset 99999 of the object at 0x' 1 "$objects"
+    expect "$which: no object" \
+        '^tarn object 1 -> 0x1 is not in the managed heap' 1 "$objects"
+    expect "$which: no goroutine" \
+        '^goroutine 999 bt -> There is no goroutine 999' 1 "$objects"
+    expect "$which: usage" '(goroutine x|info goroutines x) -> Usage: ' 2 "$objects"
     stacks=$(part $which stacks end)
     expect "$which: depth" '^#[0-9]+ .*\bwaits_here \(' 8 "$stacks"
     expect "$which: callers" '^#[0-9]+ .*\bparked \(' 2 "$stacks"
     expect "$which: entry" '^#[0-9]+ .*\bcalls_native \(' 1 "$stacks"
+    expect "$which: reader" '^#[0-9]+ .*\breads_here \(' 1 "$stacks"
+    expect "$which: attached" '^#[0-9]+ .*\battached_here \(' 1 "$stacks"
+    expect "$which: its entry" '^#[0-9]+ .*\battached_thread \(' 1 "$stacks"
     expect "$which: spinner" '^#[0-9]+ .*\bspins_here \(' 1 "$stacks"
     expect "$which: breakpoint" '^#0 .*\bstop_here \(' 1 "$stacks"
     expect "$which: no frames" 'it has no frames; entry never_started' 1 "$stacks"
