@@ -476,7 +476,9 @@ def select(gr):
 
 
 def is_runtime(frame):
-    if (frame.name() or "").startswith("tarn_"):
+    # The assembly, which may be linked apart: asyncPreempt is a signal's frame.
+    if frame.type() == gdb.SIGTRAMP_FRAME or frame.name() == "__morestack" or \
+            (frame.name() or "").startswith("tarn_"):
         return True
     text = layout().text
     return min(text) <= frame.pc() <= max(text)
