@@ -390,20 +390,10 @@ class StandIn(FrameDecorator):
     def function(self):
         return self.title
 
-    def address(self):
+    def nothing(self):
         return None
 
-    def filename(self):
-        return None
-
-    def line(self):
-        return None
-
-    def frame_args(self):
-        return None
-
-    def frame_locals(self):
-        return None
+    address = filename = line = frame_args = frame_locals = nothing
 
 
 class StandInFilter:
@@ -435,16 +425,26 @@ class On:
         self.thread = gdb.selected_thread()
         if self.thread is None:
             raise gdb.GdbError("The program is not being run.")
-        self.frame = gdb.selected_frame()
-        select(self.gr)
+        self.before = unwinder.goroutine
+        self.level = gdb.selected_frame().level()
+        try:
+            select(self.gr)
+        except (gdb.error, gdb.GdbError):
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
         unwinder.stop()
-        if self.thread.is_valid():
-            self.thread.switch()
-            if self.frame.is_valid():
-                self.frame.select()
+        if not self.thread.is_valid():
+            return
+        self.thread.switch()
+        if self.before is not None:
+            select(self.before)
+        frame = gdb.newest_frame()
+        while frame.level() < self.level and frame.older() is not None:
+            frame = frame.older()
+        frame.select()
 
 
 def select(gr):
@@ -507,12 +507,6 @@ def where(gr):
         return "(%s)" % e
 
 
-def is_current(gr):
-    """Its thread is the selected one."""
-    thread = gr.thread()
-    return thread is not None and thread == gdb.selected_thread()
-
-
 class InfoGoroutines(gdb.Command):
     """All goroutines: number, status, the function in which each stands and the call
 of the library that it is in, its entry function.
@@ -538,15 +532,16 @@ their M and P and gdb's number of the thread."""
             shown += 1
             extra = gr.notes()
             m = gr.machine()
+            thread = gr.thread()
             if gr.status in ("running", "syscall") and m is not None:
                 extra.append("M %d" % m["id"])
                 if m["p"]:
                     extra.append("P %d" % Struct("p", m["p"])["id"])
-                thread = thread_of(m)
                 if thread is not None:
                     extra.append("thread %d" % thread.num)
             print("%s %5d  %-34s %-34s entry %s" % (
-                "*" if is_current(gr) else " ", gr.id,
+                "*" if thread is not None and thread == gdb.selected_thread()
+                else " ", gr.id,
                 ", ".join([gr.state()] + extra), where(gr),
                 symbol(gr.g["fn"]) if gr.g["fn"] else "-"))
         if more:
@@ -571,6 +566,8 @@ to other places of its stack still have the addresses that they had there."""
     def __init__(self):
         super().__init__("goroutine", gdb.COMMAND_STACK)
 
+    home = None  # the thread that was selected before "goroutine N"
+
     def one(self, gr, command):
         print(gr.title())
         with On(gr):
@@ -584,6 +581,9 @@ to other places of its stack still have the addresses that they had there."""
         who, _, command = argument.strip().partition(" ")
         if who == "off" and not command:
             unwinder.stop()
+            if GoroutineCommand.home is not None and GoroutineCommand.home.is_valid():
+                GoroutineCommand.home.switch()
+            GoroutineCommand.home = None
         elif who == "all" and command:
             for gr in list(goroutines()):
                 try:
@@ -598,6 +598,8 @@ to other places of its stack still have the addresses that they had there."""
             self.one(goroutine_by_id(int(who)), command)
         else:
             gr = goroutine_by_id(int(who))
+            if GoroutineCommand.home is None:
+                GoroutineCommand.home = gdb.selected_thread()
             select(gr)
             print(gr.title())
             gdb.execute("frame")
@@ -606,11 +608,15 @@ to other places of its stack still have the addresses that they had there."""
 # --- the heap -----------------------------------------------------------------------
 
 
-def layout_name(value):
-    for name, number_ in layout().constants("=LAYOUT_"):
+def name_of(prefix, value):
+    for name, number_ in layout().constants("=" + prefix):
         if number_ == value:
-            return name[8:].lower()
+            return name[1 + len(prefix):]
     return "?%d" % value
+
+
+def layout_name(value):
+    return name_of("LAYOUT_", value).lower()
 
 
 class Heap:
@@ -824,13 +830,6 @@ def channel_text(address, room=None):
 # --- processors and collector --------------------------------------------------------
 
 
-def name_of(prefix, value):
-    for name, number_ in layout().constants("=" + prefix):
-        if number_ == value:
-            return name[1 + len(prefix):]
-    return "?%d" % value
-
-
 class TarnProcs(gdb.Command):
     """The Ps (processors) and Ms (threads), and what they run."""
 
@@ -965,21 +964,17 @@ class Printer:
 
 class StructPrinter(Printer):
     def children(self):
-        for field in self.value.type.fields():
-            if field.name:
-                yield field.name, self.value[field.name]
+        return ((f.name, self.value[f.name]) for f in self.value.type.fields()
+                if f.name)
 
 
 def printer_for(value):
     kind = value.type.strip_typedefs()
     pointer = kind.code == gdb.TYPE_CODE_PTR
     target = kind.target().strip_typedefs() if pointer else kind
-    if target.code != gdb.TYPE_CODE_STRUCT or target.tag not in TEXTS:
-        return None
     name = target.tag
-    if pointer and int(value) == 0:
-        return None
-    if not pointer and value.address is None:
+    if target.code != gdb.TYPE_CODE_STRUCT or name not in TEXTS or \
+            (int(value) == 0 if pointer else value.address is None):
         return None
     try:
         lay = layout()
@@ -1003,6 +998,7 @@ gdb.pretty_printers.append(printer_for)
 
 def on_continue(*_):
     unwinder.stop()
+    GoroutineCommand.home = None
 
 
 for event, handler in ((gdb.events.cont, on_continue), (gdb.events.exited, forget),

@@ -54,6 +54,7 @@ managed*) options+=,stackshrink=1 ;;
 shared) ps=2 ;;
 esac
 
+# shellcheck disable=SC2016 # for gdb
 look='info goroutines
 tarn procs
 tarn gc
@@ -70,7 +71,32 @@ for bad in ("tarn object 1", "goroutine 999 bt", "goroutine x", "info goroutines
 end
 echo -- stacks\n
 goroutine all bt
-echo -- end\n
+echo -- selected\n
+python
+for gr in goroutines():
+    if symbol(gr.g["fn"]) == "calls_native":
+        gdb.execute("goroutine %d" % gr.id)
+end
+bt
+up
+goroutine all p $pc == 0
+frame
+goroutine off
+bt
+echo -- printers\n
+'
+# Only where there is debug information.
+case $how in
+managed*)
+    look+='p never
+p widget_type
+p *gc.driver
+p allp[0]
+p *allp[0]->m
+p *heap.pages[(unsigned long)never >> 13]
+' ;;
+esac
+look+='echo -- end\n
 '
 head='set pagination off
 set confirm off
@@ -132,7 +158,7 @@ for which in live dead; do
         expect "$which: spins" 'running, M .*spins_here .*entry spins_here' 1 "$all"
     else
         anywhere=', interrupted'
-        [ $how != managed_O0 ] || anywhere='(, interrupted)?' # or it yields
+        [ "$how" != managed_O0 ] || anywhere='(, interrupted)?' # or it yields
         expect "$which: spins" \
             " runnable$anywhere +spins_here .*entry spins_here" 1 "$all"
     fi
@@ -152,7 +178,11 @@ for which in live dead; do
     expect "$which: no goroutine" \
         '^goroutine 999 bt -> There is no goroutine 999' 1 "$objects"
     expect "$which: usage" '(goroutine x|info goroutines x) -> Usage: ' 2 "$objects"
-    stacks=$(part $which stacks end)
+    stacks=$(part $which stacks selected)
+    # Frames 1 and 2 by a selection that outlasts other commands; then none.
+    selected=$(part $which selected printers)
+    expect "$which: selected" '^#2 .*\bcalls_native \(' 3 "$selected"
+    expect "$which: no longer" '^#0 .*\bstop_here \(' 1 "$selected"
     expect "$which: depth" '^#[0-9]+ .*\bwaits_here \(' 8 "$stacks"
     expect "$which: callers" '^#[0-9]+ .*\bparked \(' 2 "$stacks"
     expect "$which: entry" '^#[0-9]+ .*\bcalls_native \(' 1 "$stacks"
@@ -162,15 +192,24 @@ for which in live dead; do
     expect "$which: spinner" '^#[0-9]+ .*\bspins_here \(' 1 "$stacks"
     expect "$which: breakpoint" '^#0 .*\bstop_here \(' 1 "$stacks"
     expect "$which: no frames" 'it has no frames; entry never_started' 1 "$stacks"
-    expect "$which: corrupt" 'corrupt|Traceback|Python Exception' 0 "$stacks$all"
+    printed=$(part $which printers end)
+    if [ "${how#managed}" != "$how" ]; then
+        expect "$which: tarn_chan" '^\$.* <channel: 0 of 2 elements of 4 bytes, receiving: goroutines [0-9]+, [0-9]+>$' 1 "$printed"
+        expect "$which: tarn_type" '^\$.* <type widget, 32 bytes, precise>$' 1 "$printed"
+        expect "$which: g" '^\$.* = goroutine 1 \[waiting: GC \(idle\), system\], entry driver = \{sched_sp = ' 1 "$printed"
+        expect "$which: p" '^\$.* <P 0 \[running\], M [0-9]+>$' 1 "$printed"
+        expect "$which: m" '^\$.* = M [0-9]+, P 0, goroutine [0-9]+ \[running\] = \{g0 = ' 1 "$printed"
+        expect "$which: mspan" '^\$.* = span of [0-9]+ places of 112 bytes at 0x[0-9a-f]+, type \(noscan\) = \{' 1 "$printed"
+    fi
+    expect "$which: corrupt" 'corrupt|Traceback|Python Exception' 0 "$stacks$all$selected$printed"
 done
 # A terabyte is reserved; what is not used is not in a core.
 size=$(stat -c %s "$scratch/core" || echo 0)
-[ "$size" -gt 0 ] && [ "$size" -lt $((1 << 30)) ] ||
+((size > 0 && size < 1 << 30)) ||
     complain "the core has $size bytes"
 # What happened to it while it was looked at: nothing.
 expect "live" 'exited normally' 1 "$(cat "$scratch/live.out")"
-if [ $how = managed ]; then
+if [ "$how" = managed ]; then
     stable() { part "$1" begin end | sed -E 's/\bthread( apply)? [0-9]+/thread/g; s/^[*]/ /'; }
     difference=$(diff <(stable live) <(stable dead)) ||
         complain "alive (<) and in the core (>): $difference"
