@@ -62,7 +62,10 @@ static void *map_aligned(size_t size, size_t align, int prot)
 
 void *vm_reserve(size_t size, size_t align)
 {
-    return map_aligned(size, align, PROT_NONE);
+    void *p = map_aligned(size, align, PROT_NONE);
+    if (p != NULL)
+        vm_dump(p, size, false);
+    return p;
 }
 
 void *vm_map_lazy(size_t size, size_t align)
@@ -73,8 +76,19 @@ void *vm_map_lazy(size_t size, size_t align)
 bool vm_commit(void *p, size_t size)
 {
     ASSERT_PAGES(p, size);
-    return !vm_refused(FAIL_MPROTECT) &&
-           mprotect(p, size, PROT_READ | PROT_WRITE) == 0;
+    if (vm_refused(FAIL_MPROTECT) ||
+        mprotect(p, size, PROT_READ | PROT_WRITE) != 0)
+        return false;
+    vm_dump(p, size, true);
+    return true;
+}
+
+void vm_dump(void *p, size_t size, bool wanted)
+{
+    ASSERT_PAGES(p, size);
+    int saved = errno;
+    madvise(p, size, wanted ? MADV_DODUMP : MADV_DONTDUMP);
+    errno = saved;
 }
 
 bool vm_decommit(void *p, size_t size)

@@ -17,10 +17,13 @@ bool vm_decommit(void *p, size_t size);      /* memory back; next read: zero */
 bool vm_touch(void *p, size_t size);
 bool vm_protect(void *p, size_t size); /* inaccessible, memory back */
 void vm_release(void *p, size_t size); /* undo vm_reserve (any part) */
-void *vm_map(size_t size);             /* reserve + commit */
+/* Reserve + commit; what is committed counts as used only when touched. */
+void *vm_map(size_t size);
 /* The same, not counted against what the system may commit: touched or not. */
 void *vm_map_lazy(size_t size, size_t align);
-/* Committed and readable memory counts as used only when touched. */
+/* Whether it shall be in a core file: what is committed is, what is only reserved is
+ * not, or debuggers would write a terabyte. Advice. */
+void vm_dump(void *p, size_t size, bool wanted);
 bool vm_guard(void *p, size_t size);      /* PROT_NONE on part of a mapping */
 void vm_nohugepage(void *p, size_t size); /* advice; may be ignored */
 

@@ -8,6 +8,11 @@ install(TARGETS tarn tarn_shared tarn_module EXPORT tarn
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/tarn DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
     FILES_MATCHING PATTERN "*.h")
+# For gdb; and beside the library under the name by which gdb loads it by itself,
+# where it is told to trust the folder.
+install(FILES gc/tarn-gdb.py DESTINATION ${CMAKE_INSTALL_DATADIR}/tarn)
+install(FILES gc/tarn-gdb.py DESTINATION ${CMAKE_INSTALL_LIBDIR}
+    RENAME libtarn.so.${PROJECT_VERSION}-gdb.py)
 install(EXPORT tarn NAMESPACE tarn:: FILE tarn-targets.cmake
     DESTINATION ${package_dir})
 write_basic_package_version_file(tarn-config-version.cmake

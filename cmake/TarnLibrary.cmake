@@ -21,10 +21,6 @@ if(NOT tarn_objects)
     message(FATAL_ERROR "No sources in any of: ${TARN_LAYERS}")
 endif()
 
-# This one asks which linker made the program: see there.
-set_source_files_properties(${PROJECT_SOURCE_DIR}/stackscan/linkcheck.c
-    PROPERTIES COMPILE_OPTIONS -fsplit-stack)
-
 # A plain name, not an imported target: it is also what an installed package
 # must say. (It stands for -lmimalloc, or for a target of that name.)
 set(tarn_dependencies mimalloc pthread ${CMAKE_DL_LIBS})
@@ -67,6 +63,12 @@ set_property(TARGET tarn_shared APPEND PROPERTY
 if(NOT TARN_SANITIZE)
     target_link_options(tarn_shared PRIVATE -Wl,-z,defs)
 endif()
+
+# All of it as one tarn.c, tarn.S and tarn.h.
+add_custom_target(amalgamation
+    COMMAND bash ${PROJECT_SOURCE_DIR}/cmake/amalgamate.sh
+        ${PROJECT_BINARY_DIR}/amalgamation
+    COMMENT "Writing amalgamation/tarn.c, tarn.S, tarn.h" VERBATIM)
 
 foreach(library tarn tarn_shared)
     target_include_directories(${library} INTERFACE

@@ -29,6 +29,9 @@ static bool reserve(size_t n)
      * nothing. */
     if (arena != NULL && meta != NULL && pages != NULL && states != NULL &&
         vm_commit(pages, pages_size) && vm_commit(states, states_size)) {
+        /* In core files as far as it is used: commit in pages.c. */
+        vm_dump(pages, pages_size, false);
+        vm_dump(states, states_size, false);
         heap.lo = (uintptr_t)arena;
         heap.hi = heap.lo + n;
         heap.meta = (uint8_t *)((uintptr_t)meta - (heap.lo >> GRANULE_SHIFT));

@@ -337,6 +337,12 @@ static size_t metadata_for(size_t n)
     return n / GRANULE + n / PAGE_SIZE * (sizeof(void *) + 1);
 }
 
+static void dump_map(void *from, size_t n)
+{
+    uintptr_t lo = ALIGN_DOWN((uintptr_t)from, OS_PAGE);
+    vm_dump((void *)lo, ALIGN_UP((uintptr_t)from + n, OS_PAGE) - lo, true);
+}
+
 /* Commits arena [grown, grown + n) and the metadata for it. On failure some of
  * it may be committed; the next attempt commits it again. */
 static bool commit(size_t n)
@@ -349,6 +355,8 @@ static bool commit(size_t n)
         return false;
     /* The page map and the states are committed already, but touched only
      * from now on. */
+    dump_map(&heap.pages[lo >> PAGE_SHIFT], n / PAGE_SIZE * sizeof(void *));
+    dump_map(&pg.states[page_index(lo)], n / PAGE_SIZE);
     atomic_fetch_add_explicit(&heap.mapped, n + metadata_for(n),
                               memory_order_relaxed);
     return true;

@@ -2,10 +2,7 @@
 #include "base/sysmem.h"
 #include "sched/sched.h"
 
-/* allgs: an array of chunks that never move, so that readers need no lock. */
-#define ALLG_CHUNK 4096u
-#define ALLG_CHUNKS 32768u
-static struct g **_Atomic allg_chunks[ALLG_CHUNKS];
+struct g **_Atomic allg_chunks[ALLG_CHUNKS];
 _Atomic size_t allglen;
 static struct mutex allglock = MUTEX_INIT(ALLG);
 

@@ -369,8 +369,11 @@ extern struct p **allp; /* nprocs of them, fixed after start */
 extern uint32_t nprocs;
 extern struct m *_Atomic allm;
 extern struct m m0;
-/* All Gs ever made: an append-only array of chunks, readable without a lock up
- * to allglen. */
+/* All Gs ever made: an append-only array of chunks that never move, readable
+ * without a lock up to allglen. */
+#define ALLG_CHUNK 4096u
+#define ALLG_CHUNKS 32768u
+extern struct g **_Atomic allg_chunks[ALLG_CHUNKS];
 extern _Atomic size_t allglen;
 struct g *allg_at(size_t i);
 

@@ -20,7 +20,7 @@
 
 #define HANDOFF_NS 1000000 /* a waiter of this age is given the mutex */
 
-enum { SPIN_ROUNDS = 4, SPIN_PAUSES = 30, QUEUE_SPINS = 64 };
+enum { MUTEX_SPIN_ROUNDS = 4, MUTEX_SPIN_PAUSES = 30, QUEUE_SPINS = 64 };
 
 static void enter(const char *what)
 {
@@ -162,7 +162,7 @@ static bool state_cas(tarn_mutex *m, uint32_t *old, uint32_t new)
  * better to do. */
 static bool can_spin(int round)
 {
-    if (round >= SPIN_ROUNDS || nprocs < 2 ||
+    if (round >= MUTEX_SPIN_ROUNDS || nprocs < 2 ||
         atomic_load_explicit(&sched.npidle, memory_order_relaxed) +
                 atomic_load_explicit(&sched.nmspinning, memory_order_relaxed) +
                 1 >=
@@ -189,7 +189,7 @@ static NOINLINE void mutex_lock_slow(tarn_mutex *m)
             round++;
             if (!awake && (s & WAITERS) && !(s & AWAKE))
                 awake = state_cas(m, &s, s | AWAKE);
-            procyield(SPIN_PAUSES);
+            procyield(MUTEX_SPIN_PAUSES);
             continue;
         }
 

@@ -24,7 +24,7 @@ struct table {
 static struct table *_Atomic table; /* NULL: nothing is registered */
 static struct region *regions;
 static struct mutex framemap_lock = MUTEX_INIT(LEAF);
-static struct epoch epoch;
+static struct epoch readers;
 
 static size_t words_of(const struct frame_map *m)
 {
@@ -55,11 +55,11 @@ static const struct frame_map *find(const struct table *t, uintptr_t ret)
 
 bool framemap_find(uintptr_t ret, struct frame_map *out)
 {
-    uint32_t e = read_begin(&epoch);
+    uint32_t e = read_begin(&readers);
     const struct frame_map *m = find(atomic_load(&table), ret);
     if (m != NULL)
         *out = *m;
-    read_end(&epoch, e);
+    read_end(&readers, e);
     return m != NULL;
 }
 
@@ -151,7 +151,7 @@ static void walk(struct g *gp, uintptr_t sp, uintptr_t hi, uintptr_t bias,
 {
     struct unwind u;
     uintptr_t done = sp;
-    uint32_t e = read_begin(&epoch);
+    uint32_t e = read_begin(&readers);
     const struct table *t = atomic_load(&table);
     bool more = unwind_begin(&u, gp, sp, hi, bias);
     while (more) {
@@ -169,7 +169,7 @@ static void walk(struct g *gp, uintptr_t sp, uintptr_t hi, uintptr_t bias,
         }
     }
     v->words(done, hi, v->arg);
-    read_end(&epoch, e);
+    read_end(&readers, e);
 }
 
 /* Calls fn for each run of words that are set. */
@@ -329,7 +329,7 @@ static uint64_t *copy_bits(struct frame_map *m, uint64_t *to)
 static void publish(struct table *fresh)
 {
     struct table *old = atomic_exchange(&table, fresh);
-    wait_for_readers(&epoch);
+    wait_for_readers(&readers);
     sys_free(old);
 }
 

@@ -59,7 +59,7 @@ extern size_t stack_guard; /* STACK_GUARD, more where callers are not marked */
 /* Entry bytes at fn are a split-stack prologue? */
 bool has_split_prologue(const void *fn);
 
-/* linkcheck.c: compiled with -fsplit-stack, calls code that is not. */
+/* linkcheck.S: has a stack check, calls code without. Never called. */
 void linkcheck_probe(void);
 
 /* text.c: what is known of the text that holds pc. Signal-safe. */

@@ -63,7 +63,7 @@ static struct ranges *_Atomic registered;
 static struct modules *_Atomic modules;
 static struct mutex text_lock = MUTEX_INIT(LEAF);
 
-static struct epoch epoch;
+static struct epoch readers;
 
 static bool in_ranges(const struct ranges *rs, uintptr_t pc)
 {
@@ -182,20 +182,20 @@ static enum text_kind kind_in(const struct modules *ms, uintptr_t pc)
 
 enum text_kind text_kind(uintptr_t pc)
 {
-    uint32_t e = read_begin(&epoch);
+    uint32_t e = read_begin(&readers);
     enum text_kind kind = in_ranges(atomic_load(&registered), pc)
                               ? TEXT_MANAGED
                               : kind_in(atomic_load(&modules), pc);
-    read_end(&epoch, e);
+    read_end(&readers, e);
     return kind;
 }
 
 bool text_cfi(uintptr_t pc, struct cfi *out)
 {
-    uint32_t e = read_begin(&epoch);
+    uint32_t e = read_begin(&readers);
     const struct module *m = module_at(atomic_load(&modules), pc);
     bool found = m != NULL && eh_find(&m->eh, pc, out);
-    read_end(&epoch, e);
+    read_end(&readers, e);
     return found;
 }
 
@@ -358,7 +358,7 @@ void text_refresh(void)
     } else {
         lock(&text_lock);
         struct modules *old = atomic_exchange(&modules, c.ms);
-        wait_for_readers(&epoch);
+        wait_for_readers(&readers);
         unlock(&text_lock);
         free_modules(old);
     }
@@ -383,7 +383,7 @@ static size_t first_above(const struct ranges *rs, uintptr_t lo)
 static void publish(struct ranges *fresh)
 {
     struct ranges *old = atomic_exchange(&registered, fresh);
-    wait_for_readers(&epoch);
+    wait_for_readers(&readers);
     sys_free(old);
 }
 

@@ -21,15 +21,17 @@ TARN_BEGIN_DECLS
 
 /* Not zero while the collector marks. Read it through tarn_store only. */
 TARN_API extern uint32_t tarn_barrier_on;
+/* What tarn_store does while the collector marks. For generated code. */
 TARN_API void tarn_store_slow(void *slot, const void *value);
 
 /* Each store is noted in a byte for 512 bytes of addresses, so that a collection
  * that looks at young objects only knows which old ones may point to them:
  * table[(slot mod 4 GiB) / 512] = epoch, before the store. */
 struct tarn_cards {
-    uint8_t *table;
-    uint8_t epoch;
+    uint8_t *table; /* a byte for each 512 bytes of 4 GiB */
+    uint8_t epoch;  /* what a store writes there; changes with collections */
 };
+/* The one that there is; read by tarn_store and by generated code. */
 TARN_API extern struct tarn_cards tarn_cards;
 
 /* *(void **)slot = value. The store is a relaxed atomic. Test, note and store are

@@ -12,6 +12,7 @@
 
 TARN_BEGIN_DECLS
 
+/* A channel, known by its address only. */
 typedef struct tarn_chan tarn_chan;
 
 /* A channel of elements of elem_size bytes (0 allowed) that holds up to
@@ -31,16 +32,23 @@ TARN_API tarn_status tarn_chan_try_send(tarn_chan *c, const void *elem);
 TARN_API tarn_status tarn_chan_try_recv(tarn_chan *c, void *elem);
 /* Wakes all who wait. TARN_ECLOSED if it was closed already. */
 TARN_API tarn_status tarn_chan_close(tarn_chan *c);
+/* Elements in it now; elements that it can hold. 0 for NULL. They neither block nor
+ * preempt. */
 TARN_API size_t tarn_chan_len(const tarn_chan *c);
 TARN_API size_t tarn_chan_cap(const tarn_chan *c);
 
-enum tarn_select_op { TARN_SELECT_SEND, TARN_SELECT_RECV };
+/* What a case of tarn_select does: as tarn_chan_send, as tarn_chan_recv. */
+enum tarn_select_op {
+    TARN_SELECT_SEND, /* takes from elem */
+    TARN_SELECT_RECV, /* writes to elem, if that is not NULL */
+};
 
+/* One of the operations that tarn_select chooses from. */
 struct tarn_select_case {
-    tarn_chan *chan; /* NULL: this case never happens */
-    enum tarn_select_op op;
-    void *elem;         /* as for send / recv */
-    tarn_status status; /* out, of the chosen case: TARN_OK/TARN_ECLOSED */
+    tarn_chan *chan;        /* NULL: this case never happens */
+    enum tarn_select_op op; /* to do with it */
+    void *elem;             /* as for send / recv */
+    tarn_status status;     /* out, of the chosen case: TARN_OK/TARN_ECLOSED */
 };
 
 /* Waits until one of n cases (<= 65535) can go, does it and returns its index;

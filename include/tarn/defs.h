@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Around declarations, so that C++ takes them as C. */
 #ifdef __cplusplus
 #define TARN_BEGIN_DECLS extern "C" {
 #define TARN_END_DECLS }
@@ -26,8 +27,10 @@
 #define TARN_END_DECLS
 #endif
 
+/* What the library exports. */
 #define TARN_API __attribute__((visibility("default")))
 
+/* Of these headers, to be compared with the preprocessor. */
 #define TARN_VERSION_MAJOR 0
 #define TARN_VERSION_MINOR 1
 #define TARN_VERSION_PATCH 0
@@ -37,8 +40,9 @@ TARN_BEGIN_DECLS
 /* The body of a goroutine. Ordinary C linkage, runs until it returns. */
 typedef void (*tarn_fn)(void *arg);
 
+/* What calls that may fail return. */
 typedef enum tarn_status {
-    TARN_OK = 0,
+    TARN_OK = 0,        /* it is done */
     TARN_EINVAL = 1,    /* an argument is out of its documented range */
     TARN_ENOMEM = 2,    /* the heap limit or the kernel refused memory */
     TARN_EOVERFLOW = 3, /* a size or count does not fit */

@@ -21,7 +21,9 @@
 
 TARN_BEGIN_DECLS
 
+/* A registered type, known by its address only. */
 typedef struct tarn_type tarn_type;
+/* What a trace callback hands on to tarn_trace. */
 typedef struct tarn_tracer tarn_tracer;
 
 /* Calls tarn_trace for each pointer in obj. Runs on any thread, beside the
@@ -29,6 +31,7 @@ typedef struct tarn_tracer tarn_tracer;
  * Tarn. obj is zeroed memory until its owner writes to it. */
 typedef void (*tarn_trace_fn)(void *obj, tarn_tracer *tracer);
 
+/* What tarn_type_register is told of a type. Neither ptrmap nor trace: no pointers. */
 struct tarn_type_info {
     const char *name;       /* for messages; copied */
     size_t size;            /* bytes; with pointers a multiple of 8; > 0 */
@@ -70,6 +73,8 @@ TARN_API void *tarn_object_base(const void *p);
 TARN_API size_t tarn_object_size(const void *p);
 /* The type of the object that p points into; NULL if it has none. As above. */
 TARN_API tarn_type *tarn_object_type(const void *p);
+/* The name that it was registered by; "" for NULL. The runtime's, for ever. foreign,
+ * signal. */
 TARN_API const char *tarn_type_name(const tarn_type *type);
 
 /* --- inline allocation ------------------------------------------------------
@@ -83,15 +88,19 @@ TARN_API const char *tarn_type_name(const tarn_type *type);
  * type begins with the offset (uint32_t) of its entry, bytes have one for each
  * multiple of 16. The first entry is none: it holds what all need.
  */
+
+/* At the place of the first entry. */
 struct tarn_cache_head {
     uintptr_t meta; /* the meta byte of an address a is at meta + a / 16 */
     uint8_t color;  /* of new objects */
 };
+/* Where the objects of one type or size come from. */
 struct tarn_cache_entry {
-    uintptr_t ptr, end; /* free and zero from ptr up to end */
-    uint16_t size;      /* of each object */
-    uint8_t startbits;  /* the meta byte of a new one is startbits | color */
-    uint8_t reserved[21];
+    uintptr_t ptr;        /* free and zero from here ... */
+    uintptr_t end;        /* ... up to here */
+    uint16_t size;        /* of each object */
+    uint8_t startbits;    /* the meta byte of a new one is startbits | color */
+    uint8_t reserved[21]; /* the runtime's own */
 };
 #define TARN_CACHE_BYTES_MAX 224   /* larger ones are not so regular */
 #define TARN_CACHE_BYTES 0         /* index of the entries of bytes ... */

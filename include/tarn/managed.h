@@ -19,6 +19,7 @@
 #ifndef TARN_MANAGED_H_
 #define TARN_MANAGED_H_
 
+/* In such a file. */
 #define TARN_MANAGED_TEXT 1
 
 /* Subsection 8191 comes last in the object's section, subsection 0 is where

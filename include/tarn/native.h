@@ -61,14 +61,17 @@ TARN_API tarn_status tarn_callback(tarn_fn fn, void *arg);
 /* Any system call by its number (SYS_... of <sys/syscall.h>). */
 TARN_API long tarn_syscall(long number, long a, long b, long c, long d, long e,
                            long f);
+/* As read(2), write(2), pread(2), pwrite(2). */
 TARN_API long tarn_read(int fd, void *buf, size_t n);
 TARN_API long tarn_write(int fd, const void *buf, size_t n);
 TARN_API long tarn_pread(int fd, void *buf, size_t n, int64_t offset);
 TARN_API long tarn_pwrite(int fd, const void *buf, size_t n, int64_t offset);
-/* flags and mode as for open(2). */
+/* As open(2): flags, and mode where they create a file. */
 TARN_API long tarn_open(const char *path, int flags, unsigned mode);
+/* As close(2). */
 TARN_API long tarn_close(int fd);
 struct pollfd;
+/* As poll(2). */
 TARN_API long tarn_poll_fds(struct pollfd *fds, unsigned long n,
                             int timeout_ms);
 /* Blocks the thread; tarn_sleep blocks just the goroutine. Goes on after EINTR.

@@ -78,8 +78,17 @@
 
 TARN_BEGIN_DECLS
 
-enum tarn_stacks { TARN_STACKS_AUTO, TARN_STACKS_COPYING, TARN_STACKS_FIXED };
-enum tarn_oom { TARN_OOM_NULL, TARN_OOM_THROW };
+/* Kinds of stacks of goroutines. */
+enum tarn_stacks {
+    TARN_STACKS_AUTO,    /* copying where the function begins with a check */
+    TARN_STACKS_COPYING, /* that grow by moving */
+    TARN_STACKS_FIXED,   /* of one size for good */
+};
+/* What happens when memory runs out. */
+enum tarn_oom {
+    TARN_OOM_NULL,  /* the call returns NULL */
+    TARN_OOM_THROW, /* the process ends with a message */
+};
 
 /* Fill with tarn_options_init, change what you want, pass to tarn_main. */
 struct tarn_options {

@@ -59,6 +59,7 @@ TARN_API bool tarn_signal(int sig, void *info, void *context);
     X(unknown_text, "unknown text")                                            \
     X(unmanaged_text, "not managed text")
 
+/* How signals that ask goroutines to stop have fared. */
 struct tarn_preempt_stats {
     size_t struct_size; /* set by the caller: sizeof(*stats) */
     uint64_t sent;      /* signals to threads */

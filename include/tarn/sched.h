@@ -20,6 +20,7 @@ TARN_BEGIN_DECLS
 TARN_API tarn_status tarn_main(const struct tarn_options *options, tarn_fn fn,
                                void *arg);
 
+/* What tarn_go_with may be told of a goroutine; all zero: as tarn_go. */
 struct tarn_go_attr {
     enum tarn_stacks stacks; /* AUTO: as the option `stacks` says */
     size_t stack_size;       /* fixed: its size; copying: its first size;
@@ -67,7 +68,9 @@ TARN_API int64_t tarn_now(void);
 /* Parks the caller for at least ns nanoseconds (<= 0: a yield). blocks. */
 TARN_API void tarn_sleep(int64_t ns);
 
+/* A timer, known by its address only. */
 typedef struct tarn_timer tarn_timer;
+
 /* After at least ns nanoseconds starts fn(arg) as a goroutine. Returns a
  * managed object, or NULL; a running timer keeps itself and arg alive.
  * allocates. */

@@ -25,10 +25,12 @@
 
 TARN_BEGIN_DECLS
 
-/* One sequence [lo, hi), at most this long. */
+/* One sequence [lo, hi), in bytes at most this long. */
 #define TARN_UNSAFE_MAX 4096
+/* A sequence. */
 struct tarn_unsafe_range {
-    const void *lo, *hi;
+    const void *lo; /* its first instruction */
+    const void *hi; /* behind its last one */
 };
 
 /* Adds n sequences, all or none, before the first of them is run. TARN_EINVAL
