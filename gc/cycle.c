@@ -390,6 +390,7 @@ static void run_cycle(bool forced, bool full, bool young)
         atomic_fetch_add(&gc.cycles_forced, 1);
     if (options.gctrace)
         gc_trace(forced);
+    gc_handles_trim();
     gc_finalizers_start();
     wake_waiters();
 }

@@ -78,6 +78,7 @@ struct gcp { /* p->gcdata */
 
 struct root_range {
     uintptr_t lo, hi;
+    uint64_t owner; /* the goroutine with which it goes; 0: none */
     bool late; /* barriered, and added by a thread that could not scan it: is
                   treated as a plain one until its job of the next mark */
 };
@@ -103,7 +104,7 @@ struct gcstate {
     /* This mark. */
     _Atomic uint32_t root_next;
     _Atomic uint32_t nroots; /* also read by Ms without a P */
-    uint32_t root_timers, root_cards, root_stacks;
+    uint32_t root_timers, root_handles, root_cards, root_stacks;
     size_t nstacks;
     /* specials.h: is there a pass, or was; some shall be looked at once more; jobs,
      * those of the last pass from special_base on. */
@@ -214,6 +215,17 @@ bool gc_roots_refresh_segments(void); /* world running; the same */
 void gc_scan_plain_roots(struct gcwork *w);
 void gc_prepare_roots(void); /* world stopped */
 void markroot(struct gcwork *w, uint32_t job);
+void gc_roots_owner_gone(struct g *gp); /* its TARN_ROOTS_LOCAL */
+
+/* --- handles.c ------------------------------------------------------------------- */
+
+uint32_t gc_handle_jobs(void);
+void gc_scan_handles(struct gcwork *w, uint32_t job);
+void gc_handles_trim(void);
+void gc_each_handle_block(void (*range)(uintptr_t lo, uintptr_t hi,
+                                        const char *what, uint64_t id,
+                                        void *arg),
+                          void *arg);
 
 /* --- cards.c -------------------------------------------------------------------- */
 

@@ -29,7 +29,7 @@ static bool push_range(struct root_range **a, size_t *n, size_t *cap,
         *a = na;
         *cap = c;
     }
-    (*a)[(*n)++] = (struct root_range){lo, hi, false};
+    (*a)[(*n)++] = (struct root_range){.lo = lo, .hi = hi};
     return true;
 }
 
@@ -213,10 +213,18 @@ static bool shade_range(const struct root_range *r)
 tarn_status tarn_roots_add(const void *lo, const void *hi, unsigned flags)
 {
     uintptr_t l = ALIGN_UP((uintptr_t)lo, (uintptr_t)8), h = (uintptr_t)hi;
-    if (lo == NULL || h < l || (flags & ~(unsigned)TARN_ROOTS_BARRIERED)) {
+    if (lo == NULL || h < l ||
+        (flags & ~(unsigned)(TARN_ROOTS_BARRIERED | TARN_ROOTS_LOCAL))) {
         set_error("tarn_roots_add: bad range %p..%p or flags %#x", lo, hi,
                   flags);
         return TARN_EINVAL;
+    }
+    uint64_t owner = 0;
+    if (flags & TARN_ROOTS_LOCAL) {
+        if (!require_goroutine("tarn_roots_add"))
+            return TARN_ESTATE;
+        getg()->has_roots = true;
+        owner = getg()->goid;
     }
     lock(&gc.rootlock);
     bool ok = flags & TARN_ROOTS_BARRIERED
@@ -224,8 +232,11 @@ tarn_status tarn_roots_add(const void *lo, const void *hi, unsigned flags)
                                (uintptr_t)lo, h)
                   : push_range(&gc.plain, &gc.nplain, &gc.cap_plain,
                                (uintptr_t)lo, h);
+    if (ok && !(flags & TARN_ROOTS_BARRIERED))
+        gc.plain[gc.nplain - 1].owner = owner;
     if (ok && flags & TARN_ROOTS_BARRIERED) {
         struct root_range *r = &gc.barriered[gc.nbarriered - 1];
+        r->owner = owner;
         r->late = !shade_range(r);
     }
     unlock(&gc.rootlock);
@@ -248,6 +259,39 @@ static bool remove_range(struct root_range *a, size_t *n, uintptr_t lo,
     return false;
 }
 
+/* Of a thread that may have no P: what it pushes lies on the global list before
+ * rootlock is free, and the last stop of a mark looks at that after it had rootlock
+ * itself. So this is in time, or all that is here is marked already. */
+static void shade_owned(const struct root_range *r)
+{
+    struct gcwork w = {0};
+    if (atomic_load(&gc.phase) != GC_MARK)
+        return;
+    scan_conservative(r->lo, r->hi, &w, false);
+    gcw_dispose(&w);
+}
+
+static void remove_owned(struct root_range *a, size_t *n, uint64_t owner)
+{
+    for (size_t i = 0; i < *n;) {
+        if (a[i].owner == owner) {
+            shade_owned(&a[i]);
+            a[i] = a[--*n];
+        } else {
+            i++;
+        }
+    }
+}
+
+void gc_roots_owner_gone(struct g *gp)
+{
+    lock(&gc.rootlock);
+    remove_owned(gc.plain, &gc.nplain, gp->goid);
+    remove_owned(gc.barriered, &gc.nbarriered, gp->goid);
+    unlock(&gc.rootlock);
+    gp->has_roots = false;
+}
+
 tarn_status tarn_roots_remove(const void *lo, const void *hi)
 {
     lock(&gc.rootlock);
@@ -264,13 +308,14 @@ tarn_status tarn_roots_remove(const void *lo, const void *hi)
 }
 
 /* Root jobs, in order: barriered ranges (all of them under one lock: one job,
- * which keeps a removal out) and what is due to be run, one for each P's timers, one for each block of
- * cards, one for each block of goroutines. */
+ * which keeps a removal out) and what is due to be run; one for each P's timers; for
+ * some blocks of handles; for each block of cards; for each block of goroutines. */
 void gc_prepare_roots(void)
 {
     gc.nstacks = atomic_load(&allglen);
     gc.root_timers = 1;
-    gc.root_cards = gc.root_timers + nprocs;
+    gc.root_handles = gc.root_timers + nprocs;
+    gc.root_cards = gc.root_handles + gc_handle_jobs();
     gc.root_stacks = gc.root_cards + gc_card_jobs();
     atomic_store_explicit(
         &gc.nroots,
@@ -297,9 +342,11 @@ void markroot(struct gcwork *w, uint32_t job)
         unlock(&gc.rootlock);
         gc_scan_due(w);
         gc.barriered_bytes = w->scanned - before;
-    } else if (job < gc.root_cards) {
+    } else if (job < gc.root_handles) {
         if (!GC_FAULT(TIMERS))
             timers_each(allp[job - gc.root_timers], shade_timer, w);
+    } else if (job < gc.root_cards) {
+        gc_scan_handles(w, job - gc.root_handles);
     } else if (job < gc.root_stacks) {
         gc_scan_cards(w, job - gc.root_cards);
     } else {
@@ -348,6 +395,7 @@ void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
         range(gc.barriered[i].lo, gc.barriered[i].hi, "barriered root range", i,
               arg);
     unlock(&gc.rootlock);
+    gc_each_handle_block(range, arg);
     for (uint32_t i = 0; i < nprocs; i++) {
         a.goid = i;
         timers_each(allp[i], each_timer, &a);

@@ -209,6 +209,7 @@ struct start_pair goroutine_begin(void)
 void gdestroy(struct g *gp)
 {
     struct m *mp = getg()->m;
+    drop_roots(gp);
     if (sched_hooks.goexit)
         sched_hooks.goexit(gp);
     casgstatus(gp, Grunning, Gdead);

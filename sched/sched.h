@@ -174,6 +174,7 @@ struct g {
     uint32_t lockedcount; /* tarn_lock_thread and callbacks under way */
     uint32_t userlocks;   /* of those, tarn_lock_thread */
     bool foreign;         /* an attached thread's: its stack is not ours */
+    bool has_roots;       /* root ranges that go with it */
     bool worldstopped;    /* by tarn_world_stop */
     /* tarn_native_call: what to run, what it returned. */
     void *(*native_fn)(void *);
@@ -421,6 +422,8 @@ struct sched_hooks {
     /* Looks for modules that were loaded since; not by signal handlers. */
     void (*text_refresh)(void);
     void (*goexit)(struct g *gp); /* on g0, gp is about to be dead */
+    /* gp, which has_roots, is about to end. Under no lock. */
+    void (*roots_gone)(struct g *gp);
     /* Every stop, when the world runs again: whole and stopping time. */
     void (*stw_done)(int64_t total_ns, int64_t stopping_ns);
     void (*heap_size)(uint64_t *bytes, uint64_t *goal); /* any thread */
@@ -507,6 +510,11 @@ ALWAYS_INLINE bool on_goroutine(void)
 {
     struct g *gp = getg();
     return gp != NULL && gp->kind != STACK_SYSTEM;
+}
+ALWAYS_INLINE void drop_roots(struct g *gp)
+{
+    if (unlikely(gp->has_roots))
+        sched_hooks.roots_gone(gp);
 }
 /* The usual opening of a public call. Sets the error text if it fails. */
 COLD bool not_on_goroutine(const char *what);

@@ -411,6 +411,7 @@ tarn_status tarn_thread_detach(void)
     }
     struct foreign *f = gp->m->foreign;
     pthread_setspecific(exit_key, NULL);
+    drop_roots(gp);
     detach(f);
     return TARN_OK;
 }
@@ -420,6 +421,8 @@ static void detach_at_exit(void *vf)
 {
     struct foreign *f = vf;
     thread_ends++;
+    if (getg() == f->m.g0 || getg() == &f->g)
+        drop_roots(&f->g);
     if (getg() == f->m.g0) /* it ends in a native call */
         detach_in_native(f);
     else if (getg() == &f->g)

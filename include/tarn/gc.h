@@ -18,9 +18,15 @@ TARN_API tarn_status tarn_gc(void);
 enum tarn_roots_flags {
     TARN_ROOTS_PLAIN = 0,     /* written as a global is */
     TARN_ROOTS_BARRIERED = 1, /* written by tarn_store and its like only */
+    TARN_ROOTS_LOCAL =
+        2, /* goes by itself when the calling goroutine ends, or the
+                             attached thread detaches or ends: for thread-local
+                             variables of such threads, and of goroutines that are
+                             locked to a thread */
 };
 /* Adds [lo, hi); words that are not aligned to 8 bytes are not read. TARN_EINVAL: no such
- * range or flags; TARN_ENOMEM. foreign. */
+ * range or flags; TARN_ENOMEM; TARN_ESTATE: TARN_ROOTS_LOCAL and not on a goroutine.
+ * foreign. */
 TARN_API tarn_status tarn_roots_add(const void *lo, const void *hi,
                                     unsigned flags);
 /* Removes a range added with the same bounds; TARN_EINVAL if there is none.

@@ -7,6 +7,7 @@
 #include "tarn/defs.h"
 #include "tarn/final.h"
 #include "tarn/gc.h"
+#include "tarn/handle.h"
 #include "tarn/heap.h"
 #include "tarn/native.h"
 #include "tarn/options.h"
