@@ -155,8 +155,8 @@ static void owner(void *vch)
     tarn_chan *ch = vch;
     enum { N = 40 };
     struct node **slots = calloc(N, sizeof *slots);
-    fill(slots, N, 0);
     CHECK_ST(tarn_roots_add(slots, slots + N, TARN_ROOTS_LOCAL), TARN_OK);
+    fill(slots, N, 0);
     wipe_stack();
     uint64_t v = 1;
     CHECK_ST(tarn_chan_send(ch, &v), TARN_OK);
@@ -177,7 +177,7 @@ static void test_goroutine_ends(void)
     collect();
     CHECK(tarn_weak_get(kept[0]) != NULL);
     CHECK_ST(tarn_chan_send(ch, &v), TARN_OK);
-    for (int i = 0; i < 10000 && gc.nplain == n; i++)
+    while (gc.nplain == n)
         tarn_yield();
     CHECK_EQ(gc.nplain, n - 1);
     for (int i = 0; i < 50 && tarn_weak_get(kept[0]) != NULL; i++) {
