@@ -86,19 +86,19 @@ __asm__(".text\n"
 static void maps_on(void)
 {
     uint64_t pointers = 1 << 1, locals = 1 << 2;
-    struct frame_map m = {.ret = (uintptr_t)mapped_return,
-                          .size = 64,
-                          .pointers = &pointers,
-                          .locals = &locals,
-                          .saved = {[UNW_RBX] = 7, [UNW_RBP] = 6}};
-    CHECK_EQ(framemap_register(
-                 &(struct frame_map_info){mapped_begin, mapped_end, &m, 1}),
+    struct tarn_frame_map m = {.ret = (uintptr_t)mapped_return,
+                               .size = 64,
+                               .pointers = &pointers,
+                               .locals = &locals,
+                               .saved = {[UNW_RBX] = 7, [UNW_RBP] = 6}};
+    CHECK_EQ(tarn_frame_maps_register(
+                 &(struct tarn_frame_maps){mapped_begin, mapped_end, &m, 1}),
              TARN_OK);
 }
 
 static void maps_off(void)
 {
-    CHECK_EQ(framemap_unregister(mapped_begin, mapped_end), TARN_OK);
+    CHECK_EQ(tarn_frame_maps_unregister(mapped_begin, mapped_end), TARN_OK);
 }
 
 /* --- the objects ----------------------------------------------------------------- */
