@@ -99,14 +99,20 @@ some:
 }
 
 ; The only pointer to an object is an argument on the stack: in words that are
-; part of this frame and belong to who is called. With room for it in the frame,
-; and pushed for the call.
+; part of this frame and belong to who is called. (The pass itself would have it
+; live in this frame too.) LLVM pushes it for the call in either.
 define i64 @stack_argument(i64 %id) "split-stack" gc "statepoint-example" {
   %keep = call i8 addrspace(1)* @new_object(i64 1)
   %a = call i8 addrspace(1)* @new_object(i64 %id)
   call void @use_object(i8 addrspace(1)* %keep)
-  %v = call i64 @eighth(i64 1, i64 2, i64 3, i64 4, i64 5, i64 6, i64 7, i8 addrspace(1)* %a)
-  %w = call i64 @value_through(i8 addrspace(1)* %keep)
+  %t = call token (i64, i32, i64 (i64, i64, i64, i64, i64, i64, i64, i8 addrspace(1)*)*, i32, i32, ...)
+      @llvm.experimental.gc.statepoint.p0f_i64i64i64i64i64i64i64i64p1i8f(i64 5, i32 0,
+      i64 (i64, i64, i64, i64, i64, i64, i64, i8 addrspace(1)*)* elementtype(i64 (i64, i64, i64, i64, i64, i64, i64, i8 addrspace(1)*)) @eighth,
+      i32 8, i32 0, i64 1, i64 2, i64 3, i64 4, i64 5, i64 6, i64 7, i8 addrspace(1)* %a, i32 0, i32 0)
+      [ "gc-live"(i8 addrspace(1)* %keep) ]
+  %v = call i64 @llvm.experimental.gc.result.i64(token %t)
+  %keep2 = call i8 addrspace(1)* @llvm.experimental.gc.relocate.p1i8(token %t, i32 0, i32 0)
+  %w = call i64 @value_through(i8 addrspace(1)* %keep2)
   %s = add i64 %v, %w
   ret i64 %s
 }
@@ -114,8 +120,14 @@ define i64 @pushed_argument(i64 %id) optsize "split-stack" gc "statepoint-exampl
   %keep = call i8 addrspace(1)* @new_object(i64 1)
   %a = call i8 addrspace(1)* @new_object(i64 %id)
   call void @use_object(i8 addrspace(1)* %keep)
-  %v = call i64 @eighth(i64 1, i64 2, i64 3, i64 4, i64 5, i64 6, i64 7, i8 addrspace(1)* %a)
-  %w = call i64 @value_through(i8 addrspace(1)* %keep)
+  %t = call token (i64, i32, i64 (i64, i64, i64, i64, i64, i64, i64, i8 addrspace(1)*)*, i32, i32, ...)
+      @llvm.experimental.gc.statepoint.p0f_i64i64i64i64i64i64i64i64p1i8f(i64 5, i32 0,
+      i64 (i64, i64, i64, i64, i64, i64, i64, i8 addrspace(1)*)* elementtype(i64 (i64, i64, i64, i64, i64, i64, i64, i8 addrspace(1)*)) @eighth,
+      i32 8, i32 0, i64 1, i64 2, i64 3, i64 4, i64 5, i64 6, i64 7, i8 addrspace(1)* %a, i32 0, i32 0)
+      [ "gc-live"(i8 addrspace(1)* %keep) ]
+  %v = call i64 @llvm.experimental.gc.result.i64(token %t)
+  %keep2 = call i8 addrspace(1)* @llvm.experimental.gc.relocate.p1i8(token %t, i32 0, i32 0)
+  %w = call i64 @value_through(i8 addrspace(1)* %keep2)
   %s = add i64 %v, %w
   ret i64 %s
 }
@@ -201,5 +213,7 @@ define i64 @many(i64 %x) "split-stack" gc "statepoint-example" {
 declare token @llvm.experimental.gc.statepoint.p0f_p1i8i64f(i64 immarg, i32 immarg, i8 addrspace(1)* (i64)*, i32 immarg, i32 immarg, ...)
 declare token @llvm.experimental.gc.statepoint.p0f_isVoidp1i8f(i64 immarg, i32 immarg, void (i8 addrspace(1)*)*, i32 immarg, i32 immarg, ...)
 declare token @llvm.experimental.gc.statepoint.p0f_isVoidi64f(i64 immarg, i32 immarg, void (i64)*, i32 immarg, i32 immarg, ...)
+declare token @llvm.experimental.gc.statepoint.p0f_i64i64i64i64i64i64i64i64p1i8f(i64 immarg, i32 immarg, i64 (i64, i64, i64, i64, i64, i64, i64, i8 addrspace(1)*)*, i32 immarg, i32 immarg, ...)
 declare i8 addrspace(1)* @llvm.experimental.gc.result.p1i8(token)
+declare i64 @llvm.experimental.gc.result.i64(token)
 declare i8 addrspace(1)* @llvm.experimental.gc.relocate.p1i8(token, i32 immarg, i32 immarg)
