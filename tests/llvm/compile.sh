@@ -11,18 +11,20 @@ out=$4
 shift 4
 
 version=$("$llc" --version | sed -n 's/.*LLVM version \([0-9]*\)\..*/\1/p')
-opaque=()
+plain() { cat "$in"; }
 if [ "${version:-0}" -ge 15 ]; then
-    opaque=(-e 's/i8 addrspace(1)\* addrspace(1)\*/ptr addrspace(1)/g'
-        -e 's/bitcast \(i8 addrspace(1)\*\|ptr addrspace(1)\) \(%[a-z0-9]*\) to .*/getelementptr i8, ptr addrspace(1) \2, i64 0/'
-        -e 's/i\(8\|64\) addrspace(1)\*/ptr addrspace(1)/g'
-        -e 's/\(void\|ptr addrspace(1)\) ([^()]*\((1)\)\?[^()]*)\* elementtype/ptr elementtype/'
-        -e 's/\(void\|ptr addrspace(1)\) ([^()]*\((1)\)\?[^()]*)\*, i32/ptr, i32/g'
-        -e 's/i64\*/ptr/g'
-        -e 's/\.p0f_[A-Za-z0-9]*(/.p0(/'
-        -e 's/\.p1i8(/.p1(/')
+    object='ptr addrspace(1)'
+    plain() {
+        sed -e "s/bitcast \(i8 addrspace(1)\*\) \(%[a-z]*\) to .*/getelementptr i8, $object \2, i64 0/" \
+            -e "s/i\(8\|64\) addrspace(1)\*\( addrspace(1)\*\)\?/$object/g" \
+            -e "s/load $object, $object addrspace(1)\*/load $object, $object/" \
+            -e 's/i64\*/ptr/g' \
+            -e "s/\($object\|i64\|void\) (\([^()]\|(1)\)*)\*/ptr/g" \
+            -e 's/\.p0f_[A-Za-z0-9]*(/.p0(/' -e 's/\.p1i8(/.p1(/' "$in" |
+            awk '!/^declare/ || !seen[$0]++'
+    }
 fi
-sed -e '' "${opaque[@]}" "$in" >"$out.in.ll"
+plain >"$out.in.ll"
 "$opt" -passes=rewrite-statepoints-for-gc -S "$out.in.ll" -o "$out.ll"
 "$llc" "$@" -relocation-model=pic -filetype=obj "$out.ll" -o "$out"
 objcopy --rename-section \
