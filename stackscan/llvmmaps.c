@@ -478,7 +478,7 @@ static void make_all_maps(struct job *j)
 static void make(void *vj)
 {
     struct job *j = vj;
-    text_refresh();
+    text_refresh_now();
     while (j->at < j->in->size && j->status == TARN_OK)
         read_table(j);
     j->stats.records = j->nsites;

@@ -40,6 +40,8 @@ static void run(const char *mode, tarn_fn fn)
     CHECK_EQ(tarn_options_parse(&o, mode), TARN_OK);
     CHECK_EQ(tarn_main(&o, fn, NULL), TARN_OK);
     CHECK_EQ(wrong, 0);
+    if (fn != first)
+        return;
     printf("     of %llu objects %llu by a call, %llu stores by a call\n",
            (unsigned long long)objects, (unsigned long long)slow_allocs,
            (unsigned long long)slow_stores);
@@ -68,6 +70,48 @@ static void stressed(void)
 {
     run("gcstress=200,stackmove=1", first);
     CHECK_EQ(slow_allocs, objects);
+}
+
+/* The entries of the cache are those that objects of a size are taken from. */
+#ifndef TARN_NO_SPLIT_STACK
+static void check_entry(uint32_t offset, const void *object)
+{
+    const char *cache;
+    __asm__ volatile("movq %%fs:(%1), %0"
+                     : "=r"(cache)
+                     : "r"(tarn_attr_cache_fs()));
+    CHECK(cache != NULL && object != NULL);
+    CHECK_EQ(offset % TARN_ATTR_ENTRY_BYTES, 0);
+    const struct tarn_cache_entry *e =
+        (const struct tarn_cache_entry *)(const void *)(cache + offset);
+    CHECK_EQ(e->size, tarn_object_size(object));
+    CHECK_EQ(e->ptr, (uintptr_t)object + e->size);
+}
+
+static void entries_first(void *unused)
+{
+    (void)unused;
+    for (size_t n = 0; n <= TARN_CACHE_BYTES_MAX; n++) {
+        check_entry(tarn_attr_bytes_entry(n), tarn_alloc_bytes_call(n));
+        check_entry(tarn_attr_conservative_entry(n),
+                    tarn_alloc_conservative_call(n));
+    }
+    CHECK_EQ(tarn_attr_bytes_entry(TARN_CACHE_BYTES_MAX + 1), 0);
+    CHECK_EQ(tarn_attr_conservative_entry(TARN_CACHE_BYTES_MAX + 1), 0);
+    for (size_t size = 8; size < 3000; size += 104) {
+        static const uint64_t pointers[8] = {1};
+        tarn_type *type = tarn_type_register(&(struct tarn_type_info){
+            .name = "sized", .size = size, .ptrmap = pointers});
+        check_entry(tarn_attr_type_entry(type), tarn_alloc_call(type));
+    }
+}
+#else
+#define entries_first first
+#endif
+
+static void entries(void)
+{
+    run("maxprocs=1,gcoff=1", entries_first);
 }
 
 /* Stopped between two instructions: the only P is in a loop that only another
@@ -141,6 +185,12 @@ static void test_stressed(void)
     in_child(stressed);
 }
 
+static void test_entries(void)
+{
+    NOT_FOR_SANITIZERS;
+    in_child(entries);
+}
+
 static void test_loop(void)
 {
     NOT_FOR_SANITIZERS;
@@ -153,6 +203,7 @@ int main(int argc, char **argv)
     RUN(test_quiet);
     RUN(test_collecting);
     RUN(test_stressed);
+    RUN(test_entries);
     RUN(test_loop);
     return harness_done();
 }
