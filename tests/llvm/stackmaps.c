@@ -368,8 +368,11 @@ static char out[65536];
 
 int main(int argc, char **argv)
 {
-    static const char *const modes[] = {"", "stackmove=1,gcstress=1",
+    static const char *const modes[] = {"",
+                                        "stackmove=1,gcstress=1",
                                         "clobberfree=1,gcstress=4",
+                                        "stackshrink=1,gcstress=8,preemptat=4",
+                                        "gcpercent=10,heapmin=64KiB",
                                         "stackmove=1,gcstress=16,checkmark=1"};
     harness_init(argc, argv);
     const char *code = getenv("LLVM_CODE");
