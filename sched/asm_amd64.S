@@ -9,6 +9,8 @@
  * split-stack prologues always finds room there.
  */
 
+#include "tarn/attrs.h"
+
 #define G_SCHED_SP 0
 #define G_STACKGUARD0 8
 #define G_M 16
@@ -26,11 +28,11 @@
 #define RED_ZONE 128
 #define XREGS_HEAD 64
 
-#define GUARD_SLOT %fs:0x70
+#define GUARD_SLOT %fs:TARN_ATTR_GUARD_FS
 
 /* What a function that calls code without prologue checks needs on top of its
  * own frame (the linker assumes the same number). */
-#define NON_SPLIT_ROOM 0x4000
+#define NON_SPLIT_ROOM TARN_ATTR_UNCHECKED_ROOM
 
 /* Bytes for eight 64-byte vector registers. */
 #define VECTOR_AREA 512

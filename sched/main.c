@@ -8,6 +8,7 @@
 #include "base/fail.h"
 #include "base/sysmem.h"
 #include "sched/sched.h"
+#include "tarn/attrs.h"
 
 __thread struct g *tarn_tls_g
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
@@ -52,7 +53,7 @@ static _Atomic uintptr_t *guard_slot(void)
     /* The thread control block's first word is its own address. */
     uintptr_t tcb;
     __asm__ volatile("movq %%fs:0, %0" : "=r"(tcb));
-    return (_Atomic uintptr_t *)(tcb + 0x70);
+    return (_Atomic uintptr_t *)(tcb + TARN_ATTR_GUARD_FS);
 }
 
 /* Why this thread may not call what only goroutines may, to go behind "not called

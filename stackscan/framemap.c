@@ -11,14 +11,19 @@
 /* What was registered in one call. */
 struct region {
     struct region *next;
-    uintptr_t lo, hi;
+    uintptr_t lo, hi; /* of its text, or of what it was made from */
     size_t n;
     uint64_t bits[]; /* of all its maps */
 };
 
+struct entry {
+    struct tarn_frame_map m; /* bitmaps are complete: saved words too */
+    const struct region *of;
+};
+
 struct table {
     size_t n;
-    struct frame_map m[]; /* by ret; bitmaps are complete: saved words too */
+    struct entry e[]; /* by ret */
 };
 
 static struct table *_Atomic table; /* NULL: nothing is registered */
@@ -26,26 +31,26 @@ static struct region *regions;
 static struct mutex framemap_lock = MUTEX_INIT(LEAF);
 static struct epoch readers;
 
-static size_t words_of(const struct frame_map *m)
+static size_t words_of(const struct tarn_frame_map *m)
 {
     return m->size / 8 - 1;
 }
 
-static size_t bitmap_size(const struct frame_map *m)
+static size_t bitmap_size(const struct tarn_frame_map *m)
 {
     return (words_of(m) + 63) / 64;
 }
 
 /* --- lookup ------------------------------------------------------------------------ */
 
-static const struct frame_map *find(const struct table *t, uintptr_t ret)
+static const struct tarn_frame_map *find(const struct table *t, uintptr_t ret)
 {
     size_t lo = 0, hi = t ? t->n : 0;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if (ret == t->m[mid].ret)
-            return &t->m[mid];
-        if (ret < t->m[mid].ret)
+        if (ret == t->e[mid].m.ret)
+            return &t->e[mid].m;
+        if (ret < t->e[mid].m.ret)
             hi = mid;
         else
             lo = mid + 1;
@@ -53,10 +58,10 @@ static const struct frame_map *find(const struct table *t, uintptr_t ret)
     return NULL;
 }
 
-bool framemap_find(uintptr_t ret, struct frame_map *out)
+bool framemap_find(uintptr_t ret, struct tarn_frame_map *out)
 {
     uint32_t e = read_begin(&readers);
-    const struct frame_map *m = find(atomic_load(&table), ret);
+    const struct tarn_frame_map *m = find(atomic_load(&table), ret);
     if (m != NULL)
         *out = *m;
     read_end(&readers, e);
@@ -119,7 +124,8 @@ bool unwind_next(struct unwind *u)
 }
 
 /* As unwind_next, by a map. */
-static NO_SANITIZE bool step_by_map(struct unwind *u, const struct frame_map *m)
+static NO_SANITIZE bool step_by_map(struct unwind *u,
+                                    const struct tarn_frame_map *m)
 {
     uintptr_t slot = u->sp + m->size - 8;
     if (u->hi - u->sp < m->size)
@@ -139,9 +145,16 @@ static NO_SANITIZE bool step_by_map(struct unwind *u, const struct frame_map *m)
     return true;
 }
 
+/* Does the frame look as the map says? */
+static bool fits(const struct unwind *u, const struct tarn_frame_map *m)
+{
+    return m->rbp == 0 || ((u->known >> UNW_RBP & 1) &&
+                           u->reg[UNW_RBP] == u->sp + (m->rbp - 1u) * 8);
+}
+
 struct visitor {
     void (*words)(uintptr_t lo, uintptr_t hi, void *arg);
-    void (*frame)(uintptr_t base, const struct frame_map *m, void *arg);
+    void (*frame)(uintptr_t base, const struct tarn_frame_map *m, void *arg);
     void *arg;
 };
 
@@ -155,9 +168,9 @@ static void walk(struct g *gp, uintptr_t sp, uintptr_t hi, uintptr_t bias,
     const struct table *t = atomic_load(&table);
     bool more = unwind_begin(&u, gp, sp, hi, bias);
     while (more) {
-        const struct frame_map *m = u.interrupted ? NULL : find(t, u.pc);
+        const struct tarn_frame_map *m = u.interrupted ? NULL : find(t, u.pc);
         uintptr_t base = u.sp;
-        if (m == NULL) {
+        if (m == NULL || !fits(&u, m)) {
             more = unwind_next(&u);
             continue;
         }
@@ -200,7 +213,7 @@ static void scan_words(uintptr_t lo, uintptr_t hi, void *vs)
         s->range(lo + s->bias, hi + s->bias, s->arg);
 }
 
-static void scan_frame(uintptr_t base, const struct frame_map *m, void *vs)
+static void scan_frame(uintptr_t base, const struct tarn_frame_map *m, void *vs)
 {
     each_run(base, m->pointers, words_of(m), scan_words, vs);
 }
@@ -239,7 +252,7 @@ static void move_words(uintptr_t lo, uintptr_t hi, void *vm)
                  m->hi, m->delta);
 }
 
-static void move_frame(uintptr_t base, const struct frame_map *m, void *vm)
+static void move_frame(uintptr_t base, const struct tarn_frame_map *m, void *vm)
 {
     each_run(base, m->locals, words_of(m), move_words, vm);
 }
@@ -259,8 +272,9 @@ void adjust_frames(struct g *gp, uintptr_t sp, uintptr_t hi, uintptr_t lo,
 /* --- changing the table: under the lock ---------------------------------------------- */
 
 struct change {
-    const struct frame_map_info *info;
+    const struct tarn_frame_maps *info;
     uintptr_t lo, hi;
+    bool any_text;
     tarn_status status;
     const char *why;
     uintptr_t bad;
@@ -273,10 +287,31 @@ static void refuse(struct change *ch, const char *why, uintptr_t bad)
     ch->bad = bad;
 }
 
-static bool outside(const uint64_t *bits, const struct frame_map *m)
+static bool outside(const uint64_t *bits, const struct tarn_frame_map *m)
 {
     size_t n = words_of(m);
     return bits != NULL && n % 64 != 0 && bits[n / 64] >> n % 64 != 0;
+}
+
+static void check_map(struct change *ch, const struct tarn_frame_map *m)
+{
+    if (!ch->any_text && (m->ret <= ch->lo || m->ret > ch->hi)) {
+        refuse(ch, "does not hold the return address", m->ret);
+        return;
+    }
+    if (m->size < 8 || m->size % 8 != 0 || m->size > TARN_FRAME_SIZE_MAX) {
+        refuse(ch, "has a map of a bad size for the return address", m->ret);
+        return;
+    }
+    if (outside(m->pointers, m) || outside(m->locals, m))
+        refuse(ch, "has a map with words outside of the frame at", m->ret);
+    for (int k = 0; k < UNW_REGS; k++)
+        if (m->saved[k] > words_of(m))
+            refuse(ch, "has a map with a register outside of the frame at",
+                   m->ret);
+    /* It may be the word with the caller's return address. */
+    if (m->rbp > words_of(m) + 1)
+        refuse(ch, "has a map with rbp outside of the frame at", m->ret);
 }
 
 static void check(struct change *ch)
@@ -284,30 +319,18 @@ static void check(struct change *ch)
     for (const struct region *r = regions; r != NULL; r = r->next)
         if (ch->lo < r->hi && r->lo < ch->hi)
             refuse(ch, "overlaps the range registered at", r->lo);
-    for (size_t i = 0; i < ch->info->n && ch->status == TARN_OK; i++) {
-        const struct frame_map *m = &ch->info->maps[i];
-        if (m->ret <= ch->lo || m->ret > ch->hi)
-            refuse(ch, "does not hold the return address", m->ret);
-        else if (m->size < 8 || m->size % 8 != 0 || m->size > FRAME_SIZE_MAX)
-            refuse(ch, "has a map of a bad size for the return address",
-                   m->ret);
-        else if (outside(m->pointers, m) || outside(m->locals, m))
-            refuse(ch, "has a map with words outside of the frame at", m->ret);
-        for (int k = 0; k < UNW_REGS && ch->status == TARN_OK; k++)
-            if (m->saved[k] > words_of(m))
-                refuse(ch, "has a map with a register outside of the frame at",
-                       m->ret);
-    }
+    for (size_t i = 0; i < ch->info->n && ch->status == TARN_OK; i++)
+        check_map(ch, &ch->info->maps[i]);
 }
 
 static int by_ret(const void *va, const void *vb)
 {
-    const struct frame_map *a = va, *b = vb;
-    return (a->ret > b->ret) - (a->ret < b->ret);
+    const struct entry *a = va, *b = vb;
+    return (a->m.ret > b->m.ret) - (a->m.ret < b->m.ret);
 }
 
 /* A map's own copy of its bits. */
-static uint64_t *copy_bits(struct frame_map *m, uint64_t *to)
+static uint64_t *copy_bits(struct tarn_frame_map *m, uint64_t *to)
 {
     size_t n = bitmap_size(m);
     const uint64_t **which[] = {&m->pointers, &m->locals};
@@ -333,43 +356,51 @@ static void publish(struct table *fresh)
     sys_free(old);
 }
 
+static void fill(struct change *ch, struct region *r, const struct table *old,
+                 struct table *fresh)
+{
+    size_t have = old ? old->n : 0, more = ch->info->n;
+    uint64_t *to = r->bits;
+    for (size_t i = 0; i < more; i++) {
+        fresh->e[i] = (struct entry){ch->info->maps[i], r};
+        to = copy_bits(&fresh->e[i].m, to);
+    }
+    if (have > 0)
+        memcpy(fresh->e + more, old->e, have * sizeof(struct entry));
+    fresh->n = have + more;
+    qsort(fresh->e, fresh->n, sizeof(struct entry), by_ret);
+    for (size_t i = 1; i < fresh->n; i++)
+        if (fresh->e[i].m.ret == fresh->e[i - 1].m.ret)
+            refuse(ch,
+                   fresh->e[i].of == fresh->e[i - 1].of
+                       ? "has two maps for the return address"
+                       : "has a map for a return address that has one,",
+                   fresh->e[i].m.ret);
+}
+
 static void add_maps(void *vch)
 {
     struct change *ch = vch;
     lock(&framemap_lock);
     check(ch);
     const struct table *old = atomic_load(&table);
-    size_t have = old ? old->n : 0, more = ch->info->n, bits = 0;
+    size_t n = (old ? old->n : 0) + ch->info->n, bits = 0;
     struct region *r = NULL;
     struct table *fresh = NULL;
     if (ch->status == TARN_OK) {
-        for (size_t i = 0; i < more; i++)
+        for (size_t i = 0; i < ch->info->n; i++)
             bits += 2 * bitmap_size(&ch->info->maps[i]);
         r = sys_alloc(sizeof *r + bits * 8);
-        fresh =
-            sys_alloc(sizeof *fresh + (have + more) * sizeof(struct frame_map));
+        fresh = sys_alloc(sizeof *fresh + n * sizeof(struct entry));
         if (r == NULL || fresh == NULL)
             ch->status = TARN_ENOMEM;
     }
-    if (ch->status == TARN_OK) {
-        fresh->n = have + more;
-        if (more > 0)
-            memcpy(fresh->m, ch->info->maps, more * sizeof(struct frame_map));
-        uint64_t *to = r->bits;
-        for (size_t i = 0; i < more; i++)
-            to = copy_bits(&fresh->m[i], to);
-        if (have > 0)
-            memcpy(fresh->m + more, old->m, have * sizeof(struct frame_map));
-        qsort(fresh->m, fresh->n, sizeof(struct frame_map), by_ret);
-        for (size_t i = 1; i < fresh->n; i++)
-            if (fresh->m[i].ret == fresh->m[i - 1].ret)
-                refuse(ch, "has two maps for the return address",
-                       fresh->m[i].ret);
-    }
+    if (ch->status == TARN_OK)
+        fill(ch, r, old, fresh);
     if (ch->status == TARN_OK) {
         r->lo = ch->lo;
         r->hi = ch->hi;
-        r->n = more;
+        r->n = ch->info->n;
         r->next = regions;
         regions = r;
         publish(fresh);
@@ -385,7 +416,8 @@ static void remove_maps(void *vch)
     struct change *ch = vch;
     lock(&framemap_lock);
     struct region **at = &regions, *r;
-    while ((r = *at) != NULL && (r->lo != ch->lo || r->hi != ch->hi))
+    while ((r = *at) != NULL &&
+           (r->lo != ch->lo || (r->hi != ch->hi && ch->hi != 0)))
         at = &r->next;
     const struct table *old = atomic_load(&table);
     struct table *fresh = NULL;
@@ -393,15 +425,15 @@ static void remove_maps(void *vch)
         ch->status = TARN_EINVAL;
     else if (regions->next != NULL &&
              (fresh = sys_alloc(sizeof *fresh +
-                                (old->n - r->n) * sizeof(struct frame_map))) ==
+                                (old->n - r->n) * sizeof(struct entry))) ==
                  NULL)
         ch->status = TARN_ENOMEM;
     if (ch->status == TARN_OK) {
         if (fresh != NULL) {
             fresh->n = 0;
             for (size_t i = 0; i < old->n; i++)
-                if (old->m[i].ret <= r->lo || old->m[i].ret > r->hi)
-                    fresh->m[fresh->n++] = old->m[i];
+                if (old->e[i].of != r)
+                    fresh->e[fresh->n++] = old->e[i];
         }
         *at = r->next;
         publish(fresh);
@@ -418,32 +450,54 @@ static void on_large_stack(void (*fn)(void *), struct change *ch)
         fn(ch);
 }
 
-tarn_status framemap_register(const struct frame_map_info *info)
+tarn_status framemap_add(const char *who, const struct tarn_frame_maps *info,
+                         bool any_text)
 {
-    struct change ch = {.info = info};
-    if (info == NULL || info->lo == NULL || info->lo >= info->hi ||
-        (info->maps == NULL && info->n != 0)) {
-        set_error("framemap_register: no range or no maps");
-        return TARN_EINVAL;
-    }
-    ch.lo = (uintptr_t)info->lo;
-    ch.hi = (uintptr_t)info->hi;
+    struct change ch = {.info = info,
+                        .lo = (uintptr_t)info->lo,
+                        .hi = (uintptr_t)info->hi,
+                        .any_text = any_text};
     on_large_stack(add_maps, &ch);
     if (ch.status == TARN_EINVAL)
-        set_error("framemap_register: %p..%p %s %#lx", info->lo, info->hi,
-                  ch.why, (unsigned long)ch.bad);
+        set_error("%s: %p..%p %s %#lx", who, info->lo, info->hi, ch.why,
+                  (unsigned long)ch.bad);
     else if (ch.status != TARN_OK)
-        set_error("framemap_register: out of memory for %zu maps", info->n);
+        set_error("%s: out of memory for %zu maps", who, info->n);
     return ch.status;
 }
 
-tarn_status framemap_unregister(const void *lo, const void *hi)
+tarn_status framemap_remove(const char *who, uintptr_t lo, uintptr_t hi)
 {
-    struct change ch = {.lo = (uintptr_t)lo, .hi = (uintptr_t)hi};
+    struct change ch = {.lo = lo, .hi = hi};
     on_large_stack(remove_maps, &ch);
-    if (ch.status == TARN_EINVAL)
-        set_error("framemap_unregister: no range %p..%p is registered", lo, hi);
+    if (ch.status == TARN_EINVAL && hi != 0)
+        set_error("%s: no range %#lx..%#lx is registered", who,
+                  (unsigned long)lo, (unsigned long)hi);
+    else if (ch.status == TARN_EINVAL)
+        set_error("%s: nothing at %#lx is registered", who, (unsigned long)lo);
     else if (ch.status != TARN_OK)
-        set_error("framemap_unregister: out of memory");
+        set_error("%s: out of memory", who);
     return ch.status;
+}
+
+tarn_status tarn_frame_maps_register(const struct tarn_frame_maps *info)
+{
+    static const char who[] = "tarn_frame_maps_register";
+    if (info == NULL || info->lo == NULL ||
+        (uintptr_t)info->lo >= (uintptr_t)info->hi ||
+        (info->maps == NULL && info->n != 0)) {
+        set_error("%s: no range or no maps", who);
+        return TARN_EINVAL;
+    }
+    return framemap_add(who, info, false);
+}
+
+tarn_status tarn_frame_maps_unregister(const void *lo, const void *hi)
+{
+    static const char who[] = "tarn_frame_maps_unregister";
+    if (hi == NULL) {
+        set_error("%s: no range", who);
+        return TARN_EINVAL;
+    }
+    return framemap_remove(who, (uintptr_t)lo, (uintptr_t)hi);
 }

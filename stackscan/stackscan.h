@@ -64,8 +64,11 @@ void linkcheck_probe(void);
 
 /* text.c: what is known of the text that holds pc. Signal-safe. */
 enum text_kind text_kind(uintptr_t pc);
-/* Brings what text_kind knows of loaded modules up to date if they changed. */
+/* Brings what text_kind knows of loaded modules up to date if they changed, or
+ * another thread is about to. */
 void text_refresh(void);
+/* On return it is, for modules that were loaded before. */
+void text_refresh_now(void);
 
 /* From __morestack, on g0: frame is what the function (return address pc into
  * its prologue) will take below sp. */

@@ -263,8 +263,8 @@ static bool read_notes(struct module *m, uintptr_t p, uintptr_t end)
 struct collect {
     struct modules *ms;
     size_t cap;
-    const struct modules *old;
-    bool same, failed;
+    bool known, same, failed; /* known: adds, subs are those of the old one */
+    unsigned long long adds, subs;
     bool others; /* the program comes first */
 };
 
@@ -272,8 +272,7 @@ static int collect_module(struct dl_phdr_info *info, size_t size, void *vc)
 {
     (void)size;
     struct collect *c = vc;
-    if (c->old != NULL && c->old->adds == info->dlpi_adds &&
-        c->old->subs == info->dlpi_subs) {
+    if (c->known && c->adds == info->dlpi_adds && c->subs == info->dlpi_subs) {
         c->same = true;
         return 1;
     }
@@ -343,25 +342,42 @@ static int collect_module(struct dl_phdr_info *info, size_t size, void *vc)
     return 0;
 }
 
-void text_refresh(void)
+void text_refresh_now(void)
 {
     /* The loader's lock comes before ours, never inside it: who holds it may be
      * about to call us. */
+    struct collect c = {0};
+    uint32_t e = read_begin(&readers);
+    const struct modules *ms = atomic_load(&modules);
+    if (ms != NULL) {
+        c.known = true;
+        c.adds = ms->adds;
+        c.subs = ms->subs;
+    }
+    read_end(&readers, e);
+    dl_iterate_phdr(collect_module, &c);
+    struct modules *drop = c.ms;
+    if (!c.same && !c.failed && c.ms != NULL) {
+        lock(&text_lock);
+        /* Another thread may have seen more than we did. */
+        struct modules *old = atomic_load(&modules);
+        if (old == NULL || old->adds + old->subs < c.ms->adds + c.ms->subs) {
+            atomic_store(&modules, c.ms);
+            wait_for_readers(&readers);
+            drop = old;
+        }
+        unlock(&text_lock);
+    }
+    /* Without memory the old table stays: unknown text is not managed. */
+    free_modules(drop);
+}
+
+void text_refresh(void)
+{
     static _Atomic bool busy;
     if (atomic_exchange(&busy, true))
         return;
-    struct collect c = {.old = atomic_load(&modules)};
-    dl_iterate_phdr(collect_module, &c);
-    if (c.same || c.failed || c.ms == NULL) {
-        /* Without memory the old table stays: unknown text is not managed. */
-        free_modules(c.ms);
-    } else {
-        lock(&text_lock);
-        struct modules *old = atomic_exchange(&modules, c.ms);
-        wait_for_readers(&readers);
-        unlock(&text_lock);
-        free_modules(old);
-    }
+    text_refresh_now();
     atomic_store(&busy, false);
 }
 

@@ -83,8 +83,8 @@ static uint32_t get32(uintptr_t p)
 static bool read_cie(const struct eh_table *t, uintptr_t cie, struct cfi *out,
                      size_t *width)
 {
-    if (cie < t->base || cie + 16 > t->end || get32(cie + 4) != 0 ||
-        get32(cie) > t->end - cie - 4)
+    if (cie < t->base || cie > t->end - 16 || get32(cie + 4) != 0 ||
+        get32(cie) < 8 || get32(cie) > t->end - cie - 4)
         return false;
     struct bytes b = {(const uint8_t *)cie + 8,
                       (const uint8_t *)cie + 4 + get32(cie), false};
@@ -136,6 +136,26 @@ static bool read_cie(const struct eh_table *t, uintptr_t cie, struct cfi *out,
     return !d.bad && *width != 0;
 }
 
+static bool read_fde(const struct eh_table *t, uintptr_t fde, struct cfi *out)
+{
+    size_t width;
+    if (fde < t->base || fde > t->end - 8 || get32(fde) < 13 ||
+        get32(fde) > t->end - fde - 4 ||
+        !read_cie(t, fde + 4 - get32(fde + 4), out, &width))
+        return false;
+    struct bytes b = {(const uint8_t *)fde + 8,
+                      (const uint8_t *)fde + 4 + get32(fde), false};
+    uint64_t start = fixed(&b, width);
+    if (width == 4)
+        start = (uint64_t)(int32_t)start;
+    out->start = fde + 8 + start;
+    out->end = out->start + fixed(&b, width);
+    take(&b, uleb(&b)); /* augmentation data */
+    out->fde = b.p;
+    out->fde_end = b.end;
+    return !b.bad;
+}
+
 bool eh_find(const struct eh_table *t, uintptr_t pc, struct cfi *out)
 {
     uintptr_t h = t->hdr;
@@ -162,29 +182,29 @@ bool eh_find(const struct eh_table *t, uintptr_t pc, struct cfi *out)
         return false;
     uintptr_t entry = table + (lo - 1) * 8;
     uintptr_t fde = h + (uintptr_t)(int32_t)get32(entry + 4);
-    if (fde < t->base || fde + 24 > t->end || get32(fde) > t->end - fde - 4)
-        return false;
-    out->start = h + (uintptr_t)(int32_t)get32(entry);
-    size_t width;
-    if (!read_cie(t, fde + 4 - get32(fde + 4), out, &width))
-        return false;
-    struct bytes b = {(const uint8_t *)fde + 8 + width,
-                      (const uint8_t *)fde + 4 + get32(fde), false};
-    out->end = out->start + fixed(&b, width);
-    take(&b, uleb(&b)); /* augmentation data */
-    out->fde = b.p;
-    out->fde_end = b.end;
-    return !b.bad && pc < out->end;
+    return read_fde(t, fde, out) && pc >= out->start && pc < out->end;
+}
+
+bool eh_scan(const struct eh_table *t, uintptr_t pc, struct cfi *out)
+{
+    uintptr_t p = t->base;
+    while (t->end - p >= 8) {
+        size_t n = get32(p);
+        /* 0 ends the section, 0xffffffff begins an entry of 64 bits. */
+        if (n < 4 || n > t->end - p - 4)
+            return false;
+        if (get32(p + 4) != 0 && read_fde(t, p, out) && pc >= out->start &&
+            pc < out->end)
+            return true;
+        p += 4 + n;
+    }
+    return false;
 }
 
 /* --- the instructions ------------------------------------------------------------ */
 
-enum rule_kind { SAME, AT_CFA, LOST };
-
-#define RA UNW_REGS /* the rule of the return address is the last one */
 #define NO_REG UINT8_MAX
 #define NO_CFA UINT8_MAX
-#define DW_RSP 7
 /* remember_state inside of remember_state: compilers do not. */
 #define STATES 4
 
@@ -201,20 +221,20 @@ static unsigned register_of(uint64_t dwarf)
     case 15:
         return UNW_R12 + (unsigned)(dwarf - 12);
     case 16:
-        return RA;
+        return CFI_RA;
     default:
         return NO_REG;
     }
 }
 
-static void set_rule(struct cfi_row *r, uint64_t dwarf, enum rule_kind kind,
+static void set_rule(struct cfi_row *r, uint64_t dwarf, enum cfi_kind kind,
                      int64_t off)
 {
     unsigned i = register_of(dwarf);
     if (i == NO_REG)
         return;
     bool fits = off >= INT32_MIN && off <= INT32_MAX;
-    r->kind[i] = (uint8_t)(fits ? kind : LOST);
+    r->kind[i] = (uint8_t)(fits ? kind : CFI_LOST);
     r->off[i] = (int32_t)off;
 }
 
@@ -249,7 +269,7 @@ static bool run(struct bytes b, const struct cfi *c, uintptr_t loc,
             step = low;
             break;
         case 0x80: /* offset */
-            set_rule(r, low, AT_CFA, (int64_t)uleb(&b) * c->data_align);
+            set_rule(r, low, CFI_AT_CFA, (int64_t)uleb(&b) * c->data_align);
             continue;
         case 0xc0: /* restore */
             restore_rule(r, initial, low);
@@ -269,34 +289,34 @@ static bool run(struct bytes b, const struct cfi *c, uintptr_t loc,
             break;
         case 0x05: /* offset_extended */
             reg = uleb(&b);
-            set_rule(r, reg, AT_CFA, (int64_t)uleb(&b) * c->data_align);
+            set_rule(r, reg, CFI_AT_CFA, (int64_t)uleb(&b) * c->data_align);
             break;
         case 0x11: /* offset_extended_sf */
             reg = uleb(&b);
-            set_rule(r, reg, AT_CFA, sleb(&b) * c->data_align);
+            set_rule(r, reg, CFI_AT_CFA, sleb(&b) * c->data_align);
             break;
         case 0x2f: /* GNU_negative_offset_extended */
             reg = uleb(&b);
-            set_rule(r, reg, AT_CFA, -(int64_t)uleb(&b) * c->data_align);
+            set_rule(r, reg, CFI_AT_CFA, -(int64_t)uleb(&b) * c->data_align);
             break;
         case 0x06: /* restore_extended */
             restore_rule(r, initial, uleb(&b));
             break;
         case 0x07: /* undefined */
-            set_rule(r, uleb(&b), LOST, 0);
+            set_rule(r, uleb(&b), CFI_LOST, 0);
             break;
         case 0x08: /* same_value */
-            set_rule(r, uleb(&b), SAME, 0);
+            set_rule(r, uleb(&b), CFI_SAME, 0);
             break;
         case 0x09: /* register */
         case 0x14: /* val_offset */
         case 0x15: /* val_offset_sf */
-            set_rule(r, uleb(&b), LOST, 0);
+            set_rule(r, uleb(&b), CFI_LOST, 0);
             uleb(&b);
             break;
         case 0x10: /* expression */
         case 0x16: /* val_expression */
-            set_rule(r, uleb(&b), LOST, 0);
+            set_rule(r, uleb(&b), CFI_LOST, 0);
             take(&b, uleb(&b));
             break;
         case 0x0a: /* remember_state */
@@ -345,11 +365,11 @@ static bool run(struct bytes b, const struct cfi *c, uintptr_t loc,
     return ok && !b.bad;
 }
 
-static bool row_at(const struct cfi *c, uintptr_t pc, struct cfi_row *r)
+bool cfi_row_at(const struct cfi *c, uintptr_t pc, struct cfi_row *r)
 {
     struct cfi_row initial = {.cfa_reg = NO_CFA};
-    memset(initial.kind, SAME, sizeof initial.kind);
-    initial.kind[RA] = LOST;
+    memset(initial.kind, CFI_SAME, sizeof initial.kind);
+    initial.kind[CFI_RA] = CFI_LOST;
     if (!run((struct bytes){c->cie, c->cie_end, false}, c, 0, 0, &initial,
              &initial))
         return false;
@@ -371,7 +391,7 @@ static bool find_row(struct unwind *u, uintptr_t pc, struct cfi_row *r)
             *r = u->cache[i].row;
             return true;
         }
-    if (!text_cfi(pc, &c) || !row_at(&c, pc, r))
+    if (!text_cfi(pc, &c) || !cfi_row_at(&c, pc, r))
         return false;
     unsigned i = u->turn++ % UNW_CACHE;
     u->cache[i].pc = pc;
@@ -388,25 +408,27 @@ NO_SANITIZE bool unwind_step(struct unwind *u)
         return false;
     uintptr_t base;
     unsigned i = register_of(r.cfa_reg);
-    if (r.cfa_reg == DW_RSP)
+    if (r.cfa_reg == CFI_RSP)
         base = u->sp;
     else if (i < UNW_REGS && (u->known >> i & 1))
         base = u->reg[i];
     else
         return false;
     uintptr_t cfa = base + (uintptr_t)r.cfa_off;
-    if (cfa % 8 != 0 || cfa <= u->sp || cfa > u->hi || r.kind[RA] != AT_CFA)
+    if (cfa % 8 != 0 || cfa <= u->sp || cfa > u->hi ||
+        r.kind[CFI_RA] != CFI_AT_CFA)
         return false;
-    uintptr_t ra = cfa + (uintptr_t)(intptr_t)r.off[RA];
+    uintptr_t ra = cfa + (uintptr_t)(intptr_t)r.off[CFI_RA];
     if (ra % 8 != 0 || ra < u->sp || ra > cfa - 8)
         return false;
     for (i = 0; i < UNW_REGS; i++) {
-        if (r.kind[i] == SAME)
+        if (r.kind[i] == CFI_SAME)
             continue;
         uintptr_t at = cfa + (uintptr_t)(intptr_t)r.off[i];
         u->known &= ~(UINT32_C(1) << i);
         u->at[i] = 0;
-        if (r.kind[i] != AT_CFA || at % 8 != 0 || at < u->sp || at > u->hi - 8)
+        if (r.kind[i] != CFI_AT_CFA || at % 8 != 0 || at < u->sp ||
+            at > u->hi - 8)
             continue;
         u->known |= UINT32_C(1) << i;
         u->reg[i] = *(const uintptr_t *)(at + u->bias);

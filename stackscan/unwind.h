@@ -14,6 +14,14 @@
  * g->native_regs. */
 enum { UNW_RBX, UNW_RBP, UNW_R12, UNW_R13, UNW_R14, UNW_R15, UNW_REGS };
 
+/* The caller's value of a register: where it was; at the frame's address + off;
+ * not to be found. */
+enum cfi_kind { CFI_SAME, CFI_AT_CFA, CFI_LOST };
+#define CFI_RA UNW_REGS /* the rule of the return address is the last one */
+/* DWARF's numbers */
+#define CFI_RBP 6
+#define CFI_RSP 7
+
 /* What the tables say of one instruction. */
 struct cfi_row {
     uint8_t cfa_reg; /* DWARF's number */
@@ -68,7 +76,11 @@ struct cfi {
 
 /* Of the function that holds pc; false: there is none that can be read. */
 bool eh_find(const struct eh_table *t, uintptr_t pc, struct cfi *out);
+/* The same in an .eh_frame without a sorted table: [base, end) of t; takes time. */
+bool eh_scan(const struct eh_table *t, uintptr_t pc, struct cfi *out);
 /* The same over all modules (text.c). Signal-safe. */
 bool text_cfi(uintptr_t pc, struct cfi *out);
+/* What holds at pc, of that function. */
+bool cfi_row_at(const struct cfi *c, uintptr_t pc, struct cfi_row *r);
 
 #endif

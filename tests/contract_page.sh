@@ -24,6 +24,7 @@ awk -v out="$scratch" '
 
 failed=0
 for file in "$dir"/*.c "$dir"/*.cc "$dir"/*.h; do
+    [ -e "$file" ] || continue
     name=$(basename "$file")
     if [ ! -f "$scratch/$name" ]; then
         echo "$page does not show $name"

@@ -13,33 +13,33 @@
 /* Nothing is run there. */
 #define TEXT ((uintptr_t)0x10000000)
 
-static tarn_status add(uintptr_t lo, uintptr_t hi, const struct frame_map *maps,
-                       size_t n)
+static tarn_status add(uintptr_t lo, uintptr_t hi,
+                       const struct tarn_frame_map *maps, size_t n)
 {
-    return framemap_register(
-        &(struct frame_map_info){(const void *)lo, (const void *)hi, maps, n});
+    return tarn_frame_maps_register(
+        &(struct tarn_frame_maps){(const void *)lo, (const void *)hi, maps, n});
 }
 
 static tarn_status del(uintptr_t lo, uintptr_t hi)
 {
-    return framemap_unregister((const void *)lo, (const void *)hi);
+    return tarn_frame_maps_unregister((const void *)lo, (const void *)hi);
 }
 
 static bool known(uintptr_t ret)
 {
-    struct frame_map m;
+    struct tarn_frame_map m;
     return framemap_find(ret, &m);
 }
 
 static void test_register(void)
 {
     uint64_t pointers = 0x5, locals = 0x2;
-    struct frame_map m = {.ret = TEXT + 20,
-                          .size = 64,
-                          .pointers = &pointers,
-                          .locals = &locals,
-                          .saved = {[UNW_RBX] = 7}};
-    struct frame_map got;
+    struct tarn_frame_map m = {.ret = TEXT + 20,
+                               .size = 64,
+                               .pointers = &pointers,
+                               .locals = &locals,
+                               .saved = {[UNW_RBX] = 7}};
+    struct tarn_frame_map got;
     CHECK(!known(TEXT + 20));
     CHECK_ST(add(TEXT, TEXT + 100, &m, 1), TARN_OK);
     pointers = locals = 0; /* they are copied */
@@ -52,7 +52,7 @@ static void test_register(void)
     CHECK_ST(del(TEXT, TEXT + 100), TARN_OK);
     CHECK(!known(TEXT + 20));
     /* A range without maps, and frames without words. */
-    struct frame_map least = {.ret = TEXT + 100, .size = 8};
+    struct tarn_frame_map least = {.ret = TEXT + 100, .size = 8};
     CHECK_ST(add(TEXT, TEXT + 50, NULL, 0), TARN_OK);
     CHECK_ST(add(TEXT + 50, TEXT + 100, &least, 1), TARN_OK);
     CHECK(known(TEXT + 100)); /* behind a call at the very end */
@@ -61,8 +61,9 @@ static void test_register(void)
     CHECK_ST(del(TEXT + 50, TEXT + 100), TARN_OK);
 }
 
-static void refused(uintptr_t lo, uintptr_t hi, const struct frame_map *maps,
-                    size_t n, const char *why)
+static void refused(uintptr_t lo, uintptr_t hi,
+                    const struct tarn_frame_map *maps, size_t n,
+                    const char *why)
 {
     CHECK_ST(add(lo, hi, maps, n), TARN_EINVAL);
     if (strstr(tarn_last_error(), why) == NULL)
@@ -74,9 +75,9 @@ static void refused(uintptr_t lo, uintptr_t hi, const struct frame_map *maps,
 static void test_errors(void)
 {
     uint64_t bits = UINT64_C(1) << 7;
-    struct frame_map good = {.ret = TEXT + 20, .size = 64};
-    struct frame_map m[2] = {good, good};
-    CHECK_ST(framemap_register(NULL), TARN_EINVAL);
+    struct tarn_frame_map good = {.ret = TEXT + 20, .size = 64};
+    struct tarn_frame_map m[2] = {good, good};
+    CHECK_ST(tarn_frame_maps_register(NULL), TARN_EINVAL);
     refused(0, TEXT, m, 1, "no range");
     refused(TEXT, TEXT, m, 1, "no range");
     refused(TEXT, TEXT + 9, NULL, 1, "no range or no maps");
@@ -86,7 +87,8 @@ static void test_errors(void)
     refused(TEXT, TEXT + 100, m, 1, "does not hold the return address");
     m[0].ret = TEXT + 101;
     refused(TEXT, TEXT + 100, m, 1, "does not hold the return address");
-    static const uint32_t sizes[] = {0, 7, 12, FRAME_SIZE_MAX + 8, UINT32_MAX};
+    static const uint32_t sizes[] = {0, 7, 12, TARN_FRAME_SIZE_MAX + 8,
+                                     UINT32_MAX};
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
         m[0] = good;
         m[0].size = sizes[i];
@@ -120,7 +122,7 @@ static void test_model(void)
     static struct {
         bool there;
         size_t n;
-        struct frame_map maps[MAPS];
+        struct tarn_frame_map maps[MAPS];
         uint64_t bits[MAPS][3];
     } model[RANGES];
     uint64_t rng = seed_of(1);
@@ -133,10 +135,10 @@ static void test_model(void)
             model[r].n = below(&rng, MAPS + 1);
             uint32_t at = 0;
             for (size_t i = 0; i < model[r].n; i++) {
-                struct frame_map *m = &model[r].maps[i];
+                struct tarn_frame_map *m = &model[r].maps[i];
                 at += 1 + below(&rng, 5);
-                *m = (struct frame_map){.ret = lo + at,
-                                        .size = 8 * (1 + below(&rng, 190))};
+                *m = (struct tarn_frame_map){
+                    .ret = lo + at, .size = 8 * (1 + below(&rng, 190))};
                 for (int k = 0; k < 3; k++)
                     model[r].bits[i][k] = harness_rand(&rng);
                 size_t n = m->size / 8 - 1;
@@ -150,7 +152,7 @@ static void test_model(void)
             /* In any order. */
             for (size_t i = model[r].n; i > 1; i--) {
                 size_t k = below(&rng, (uint32_t)i);
-                struct frame_map t = model[r].maps[i - 1];
+                struct tarn_frame_map t = model[r].maps[i - 1];
                 model[r].maps[i - 1] = model[r].maps[k];
                 model[r].maps[k] = t;
             }
@@ -159,12 +161,12 @@ static void test_model(void)
         model[r].there ^= true;
         for (int probe = 0; probe < 200; probe++) {
             uintptr_t ret = TEXT + below(&rng, RANGES * SPAN + 2);
-            const struct frame_map *want = NULL;
+            const struct tarn_frame_map *want = NULL;
             for (int k = 0; k < RANGES; k++)
                 for (size_t i = 0; model[k].there && i < model[k].n; i++)
                     if (model[k].maps[i].ret == ret)
                         want = &model[k].maps[i];
-            struct frame_map got;
+            struct tarn_frame_map got;
             CHECK_EQ(framemap_find(ret, &got), want != NULL);
             if (want == NULL)
                 continue;
@@ -193,7 +195,7 @@ static void *reader(void *unused)
 {
     (void)unused;
     while (!atomic_load(&readers_stop)) {
-        struct frame_map m;
+        struct tarn_frame_map m;
         CHECK(framemap_find(TEXT + 7, &m));
         CHECK_EQ(m.size, 56u);
         if (framemap_find(TEXT + 1003, &m))
@@ -205,8 +207,8 @@ static void *reader(void *unused)
 static void test_readers(void)
 {
     pthread_t t[2];
-    struct frame_map always = {.ret = TEXT + 7, .size = 56};
-    struct frame_map sometimes = {.ret = TEXT + 1003, .size = 80};
+    struct tarn_frame_map always = {.ret = TEXT + 7, .size = 56};
+    struct tarn_frame_map sometimes = {.ret = TEXT + 1003, .size = 80};
     CHECK_ST(add(TEXT, TEXT + 10, &always, 1), TARN_OK);
     atomic_store(&readers_stop, false);
     for (int i = 0; i < 2; i++)

@@ -131,7 +131,7 @@ static void test_hook(void)
 {
     heap_hooks.sweep_specials = count_hook;
     hooked = heap_span_of(heap_alloc_large(50000, LAYOUT_NOSCAN, NULL));
-    hooked->hook = 7;
+    atomic_store(&hooked->specials, (void *)&hook_calls);
     only_full = true;
     mark_start();
     meta_store(heap_meta(hooked->base), *heap_meta(hooked->base) ^ META_COLOR);

@@ -2,6 +2,7 @@
 #ifndef TARN_TARN_H_
 #define TARN_TARN_H_
 
+#include "tarn/attrs.h"
 #include "tarn/barrier.h"
 #include "tarn/chan.h"
 #include "tarn/defs.h"

@@ -83,22 +83,23 @@ __asm__(".text\n"
                             "ret\n"
                             ".size blind_call, . - blind_call\n");
 
-static void maps_on(void)
+static void maps_on(bool other_rbp)
 {
     uint64_t pointers = 1 << 1, locals = 1 << 2;
-    struct frame_map m = {.ret = (uintptr_t)mapped_return,
-                          .size = 64,
-                          .pointers = &pointers,
-                          .locals = &locals,
-                          .saved = {[UNW_RBX] = 7, [UNW_RBP] = 6}};
-    CHECK_EQ(framemap_register(
-                 &(struct frame_map_info){mapped_begin, mapped_end, &m, 1}),
+    struct tarn_frame_map m = {.ret = (uintptr_t)mapped_return,
+                               .size = 64,
+                               .pointers = &pointers,
+                               .locals = &locals,
+                               .saved = {[UNW_RBX] = 7, [UNW_RBP] = 6},
+                               .rbp = other_rbp};
+    CHECK_EQ(tarn_frame_maps_register(
+                 &(struct tarn_frame_maps){mapped_begin, mapped_end, &m, 1}),
              TARN_OK);
 }
 
 static void maps_off(void)
 {
-    CHECK_EQ(framemap_unregister(mapped_begin, mapped_end), TARN_OK);
+    CHECK_EQ(tarn_frame_maps_unregister(mapped_begin, mapped_end), TARN_OK);
 }
 
 /* --- the objects ----------------------------------------------------------------- */
@@ -396,7 +397,7 @@ static void one_run(bool only_above_blind)
 
 static void with_maps(void)
 {
-    maps_on();
+    maps_on(false);
     blind = false;
     one_run(false);
     /* A word left by a frame that is gone may keep one. */
@@ -406,7 +407,7 @@ static void with_maps(void)
     maps_off();
 }
 
-static void without_maps(void)
+static void check_without_maps(void)
 {
     blind = false;
     one_run(false);
@@ -420,10 +421,23 @@ static void without_maps(void)
     }
 }
 
+static void without_maps(void)
+{
+    check_without_maps();
+}
+
+/* Maps that are only true where rbp points into the frame, which it does not. */
+static void with_other_rbp(void)
+{
+    maps_on(true);
+    check_without_maps();
+    maps_off();
+}
+
 /* A frame that cannot be walked, and all above it: as without maps. */
 static void with_blind_frame(void)
 {
-    maps_on();
+    maps_on(false);
     blind = true;
     one_run(true);
     CHECK_EQ(result.dead_alive, BOTTOMS * (LEVELS - 1));
@@ -440,6 +454,7 @@ static void body(void *unused)
     CHECK(getg()->kind == STACK_COPYING);
     RUN(with_maps);
     RUN(without_maps);
+    RUN(with_other_rbp);
     RUN(with_blind_frame);
     RUN(with_maps);
 }
