@@ -187,17 +187,19 @@ static inline const void *tarn_attr_alloc_conservative_slow(void)
 
 /* Callee-saved registers, as `saved` has them. */
 enum tarn_saved_reg {
-    TARN_SAVED_RBX,
-    TARN_SAVED_RBP,
-    TARN_SAVED_R12,
-    TARN_SAVED_R13,
-    TARN_SAVED_R14,
-    TARN_SAVED_R15,
-    TARN_SAVED_REGS
+    TARN_SAVED_RBX,  /* rbx */
+    TARN_SAVED_RBP,  /* rbp */
+    TARN_SAVED_R12,  /* r12 */
+    TARN_SAVED_R13,  /* r13 */
+    TARN_SAVED_R14,  /* r14 */
+    TARN_SAVED_R15,  /* r15 */
+    TARN_SAVED_REGS, /* how many there are */
 };
 
+/* The largest frame that may have a map, in bytes. */
 #define TARN_FRAME_SIZE_MAX ((uint32_t)256 << 10)
 
+/* A frame as it is at one return address. */
 struct tarn_frame_map {
     uintptr_t ret; /* the return address: behind the call */
     uint32_t size; /* from the slot of ret to the caller's, in bytes */
@@ -213,9 +215,9 @@ struct tarn_frame_map {
 
 /* The maps of the code in [lo, hi), in any order. */
 struct tarn_frame_maps {
-    const void *lo, *hi;
-    const struct tarn_frame_map *maps;
-    size_t n;
+    const void *lo, *hi;               /* the code */
+    const struct tarn_frame_map *maps; /* its maps, as many as n says */
+    size_t n;                          /* how many */
 };
 
 /* Copies all of it. TARN_EINVAL, with the offender named: a range that is empty or
@@ -251,13 +253,15 @@ TARN_API tarn_status tarn_frame_maps_unregister(const void *lo, const void *hi);
  * statepoint, whatever else was in their slots; and that records of
  * llvm.experimental.patchpoint in the same functions do not begin with three
  * constants, as those of statepoints do. */
+
+/* The section, and what belongs to it. */
 struct tarn_stackmaps {
     const void *section; /* as it was loaded: addresses are relocated */
     size_t size; /* several tables one after another, as linkers put them
                             together, are read one by one */
     const void *eh_frame; /* the section .eh_frame of code that is in no loaded
                              module, as an in-process linker has it; else NULL */
-    size_t eh_frame_size;
+    size_t eh_frame_size; /* of that, in bytes */
 };
 
 /* What became of it. */
