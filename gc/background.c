@@ -60,7 +60,7 @@ static size_t ahead(void)
     if (n > (size_t)options.pretouch)
         n = (size_t)options.pretouch;
     /* Not what the limit may not have room for. */
-    size_t limit = (size_t)options.memlimit;
+    size_t limit = (size_t)setting(&options.memlimit);
     if (limit != 0 && used + n > limit - limit / 8)
         n = 0;
     return ALIGN_DOWN(n, PAGE_SIZE);
@@ -105,7 +105,7 @@ int64_t gc_sysmon(int64_t now)
 {
     /* What nobody collects for long keeps its memory for as long. */
     int64_t ended = atomic_load(&gc.ended);
-    if (options.gcperiod != 0 && !options.gcoff && gc.on &&
+    if (options.gcperiod != 0 && !gc_is_off() && gc.on &&
         !atomic_load(&sched.gcwaiting) && atomic_load(&gc.phase) == GC_OFF &&
         now - ended >= options.gcperiod &&
         atomic_compare_exchange_strong(&gc.ended, &ended, now) && ended != 0 &&

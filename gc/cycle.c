@@ -7,6 +7,7 @@
  * whole Ps where there are four or more, else as short turns. What allocation
  * demands beyond that, assists do in small steps. */
 #include "base/options.h"
+#include "gc/events.h"
 #include "gc/gc.h"
 #include "gc/specials.h"
 #include "tarn/barrier.h"
@@ -27,16 +28,19 @@ int64_t gc_turn_ns = 250000; /* on a busy P: a step waits for it */
 
 /* --- the driver's door ------------------------------------------------------- */
 
+struct g *gc_driver_parked(void)
+{
+    struct g *gp = gc.driver_parked ? gc.driver : NULL;
+    gc.driver_parked = false;
+    return gp;
+}
+
 struct g *gc_request_driver(bool full)
 {
-    struct g *gp = NULL;
     lock(&gc.lock);
     gc.requested = true;
     gc.requested_full |= full;
-    if (gc.driver_parked) {
-        gc.driver_parked = false;
-        gp = gc.driver;
-    }
+    struct g *gp = gc_driver_parked();
     unlock(&gc.lock);
     return gp;
 }
@@ -63,10 +67,11 @@ static void collect(bool full)
         gc.forced_target = target;
     if (!full)
         gc.young_target = target;
-    struct g *driver = NULL;
-    if (gc.driver_parked) {
-        gc.driver_parked = false;
-        driver = gc.driver;
+    struct g *driver = gc_driver_parked();
+    if (driver == NULL && atomic_load(&gc.stepping)) {
+        /* Nobody may take the next step now. */
+        atomic_store(&gc.stepping, false);
+        driver = gc_step_driver();
     }
     if (driver != NULL)
         ready(driver, true);
@@ -149,6 +154,11 @@ static void wait_dry(void)
             gc_wait_asked();
             continue;
         }
+        if (gc_stepping()) { /* nobody else marks: back to that */
+            atomic_store(&gc.driver_waits, false);
+            unlock(&gc.lock);
+            return;
+        }
         goparkunlock(&gc.lock, WAIT_GC_WAIT);
     }
 }
@@ -178,6 +188,27 @@ static void drain_turn(void)
         gosched();
 }
 
+/* A cycle in steps: all marking is the driver's. */
+static void drain_in_steps(void)
+{
+    bool dry = false;
+    while (!dry && gc_stepping()) {
+        struct m *mp = acquirem();
+        struct drain_limits lim = {.work = gc.step_work};
+        dry = gc_drain(mp->p, &lim);
+        releasem(mp);
+        gc_step_end(TARN_STEP_MARKING);
+    }
+}
+
+static void mark_on(void)
+{
+    if (gc_stepping())
+        drain_in_steps();
+    else
+        drain_turn();
+}
+
 static void refresh_segments(void)
 {
     if (!gc_roots_refresh_segments())
@@ -191,7 +222,7 @@ static void mark_to_the_end(void)
     uint32_t restarts = 0;
     /* Whoever had this P has just given it to us: a small heap is marked before
      * anybody else could be given one. */
-    drain_turn();
+    mark_on();
     for (;;) {
         wait_dry();
         worldsema_acquire();
@@ -201,14 +232,14 @@ static void mark_to_the_end(void)
         if (atomic_load(&handed_in) != 0 || !looks_dry() || gc_stacks_asked()) {
             worldsema_release();
             wakep();
-            drain_turn();
+            mark_on();
             continue;
         }
         if (gc_specials_pass()) {
             worldsema_release();
             gc_step("gc: specials");
             wakep();
-            drain_turn();
+            mark_on();
             continue;
         }
         refresh_segments();
@@ -241,7 +272,7 @@ static void mark_to_the_end(void)
         startTheWorldWithSema();
         worldsema_release();
         gc_step("gc: the mark goes on");
-        drain_turn();
+        mark_on();
     }
 }
 
@@ -324,6 +355,8 @@ static void sweep(void)
         if (pages == 0)
             break;
         gc_step("gc: swept some");
+        if (gc_stepping())
+            gc_step_end(TARN_STEP_SWEEPING);
         if ((i & 1) != 1)
             continue;
         struct p *pp = getg()->m->p;
@@ -358,17 +391,26 @@ static void release_now(size_t keep)
         let_others();
 }
 
-/* full: unlike what the pacer would choose; young: likewise. */
-static void run_cycle(bool forced, bool full, bool young)
+/* full: unlike what the pacer would choose; young: likewise; steps: somebody takes
+ * them (control.c), as long as gc.stepping. */
+static void run_cycle(bool forced, bool full, bool young, bool steps)
 {
     uint64_t stack_bytes0 = atomic_load(&gc.stack_scan_bytes);
     uint64_t stacks0 = atomic_load(&gc.stacks_scanned);
     /* What was kept and not used by now is not what is needed. */
-    if (options.memlimit != 0 && !options.clobberfree)
+    if (setting(&options.memlimit) != 0 && !options.clobberfree)
         gc_background_release(pacer_keep());
     start_mark(forced || full || (pacer_full() && !young));
+    if (events_wanted())
+        event_gc(EVENT_BEGIN, forced || steps);
+    if (gc_stepping())
+        gc_step_end(TARN_STEP_BEGUN);
     mark_to_the_end();
     finish_mark();
+    if (events_wanted())
+        event_gc(EVENT_MARKED, forced || steps);
+    if (gc_stepping())
+        gc_step_end(TARN_STEP_MARKED);
     sweep();
     trace_event(TRACE_SWEPT, getg(), 0, 0);
     gc_step("gc: swept");
@@ -380,7 +422,7 @@ static void run_cycle(bool forced, bool full, bool young)
      * memory that was given back reads as zeroes. */
     if (options.clobberfree)
         ;
-    else if (forced || options.memlimit != 0)
+    else if (forced || setting(&options.memlimit) != 0)
         release_now(pacer_keep());
     else
         gc_background_release(pacer_keep());
@@ -390,8 +432,14 @@ static void run_cycle(bool forced, bool full, bool young)
         atomic_fetch_add(&gc.cycles_forced, 1);
     if (options.gctrace)
         gc_trace(forced);
+    if (events_wanted()) {
+        event_gc(EVENT_END, forced || steps);
+        event_resized(1);
+    }
     gc_handles_trim();
     gc_finalizers_start();
+    if (steps)
+        gc_step_end(TARN_STEP_DONE);
     wake_waiters();
 }
 
@@ -402,7 +450,15 @@ static void driver(void *unused)
         lock(&gc.lock);
         bool forced = gc.cycles_started < gc.forced_target;
         bool young = gc.cycles_started < gc.young_target;
-        bool full = gc.requested_full;
+        bool full = gc.requested_full || gc.step_wanted;
+        if (gc.changed) {
+            gc.changed = false;
+            unlock(&gc.lock);
+            pacer_changed();
+            if (setting(&options.memlimit) != 0 && !options.clobberfree)
+                release_now(pacer_keep());
+            continue;
+        }
         if (!forced && !young && !full && !gc.requested) {
             gc.driver_parked = true;
             goparkunlock(&gc.lock, WAIT_GC_IDLE);
@@ -410,9 +466,13 @@ static void driver(void *unused)
         }
         /* What was asked for from here on is asked of the next cycle. */
         gc.requested = gc.requested_full = false;
+        /* Who waits for this one does not wait for whoever takes steps. */
+        bool steps = gc.step_wanted;
+        atomic_store(&gc.stepping, steps && gc.waiters == NULL);
+        gc.step_wanted = false;
         gc.cycles_started++;
         unlock(&gc.lock);
-        run_cycle(forced, full, young);
+        run_cycle(forced, full, young, steps);
     }
 }
 
@@ -453,7 +513,8 @@ static void worker(void *vpp)
 
 struct g *gc_worker_hook(struct p *pp, bool idle)
 {
-    if (!atomic_load_explicit(&gc.blacken, memory_order_acquire))
+    if (!atomic_load_explicit(&gc.blacken, memory_order_acquire) ||
+        gc_stepping())
         return NULL;
     struct gcp *g = gcp_of(pp);
     if (!atomic_load(&g->worker_parked) ||
@@ -521,9 +582,9 @@ static void over_goal(size_t n)
 {
     uint64_t live = atomic_load_explicit(&heap.live, memory_order_relaxed);
     uint64_t goal = atomic_load_explicit(&gc.goal, memory_order_relaxed);
-    if (likely(live <= goal) || options.gcoff)
+    if (likely(live <= goal) || gc_is_off() || gc_stepping())
         return;
-    bool strict = options.memlimit != 0 && pacer_assists() &&
+    bool strict = setting(&options.memlimit) != 0 && pacer_assists() &&
                   atomic_load_explicit(&gc.blacken, memory_order_relaxed);
     if (n < THROTTLE_BYTES && !strict && live < goal + goal / 4) {
         goyield();
@@ -536,6 +597,8 @@ static void over_goal(size_t n)
 /* During a mark; n bytes became allocatable on this P. */
 static NOINLINE void assist(size_t n)
 {
+    if (gc_stepping())
+        return;
     struct gcp *g = gcp_of(getg()->m->p);
     uint32_t ratio =
         atomic_load_explicit(&gc.assist_ratio, memory_order_relaxed);
@@ -585,7 +648,7 @@ static NOINLINE void assist(size_t n)
         preempt_check();
         g = gcp_of(getg()->m->p);
     }
-    if (options.memlimit != 0)
+    if (setting(&options.memlimit) != 0)
         over_goal(n);
 }
 
@@ -603,14 +666,18 @@ static NOINLINE void help_sweep(size_t n)
     releasem(mp);
 }
 
+#define RESIZED_LEAST ((uint64_t)1 << 20)
+
 void gc_allocated(size_t n)
 {
+    if (events_wanted())
+        event_resized(RESIZED_LEAST);
     if (atomic_load_explicit(&gc.phase, memory_order_relaxed) == GC_OFF) {
         uint64_t trigger =
             atomic_load_explicit(&gc.trigger, memory_order_relaxed);
         if (unlikely(trigger == UINT64_MAX)) {
             /* A cycle is being finished. */
-            if (!heap_sweep_done())
+            if (!heap_sweep_done() && !gc_stepping())
                 help_sweep(n);
             over_goal(n);
         } else if (unlikely(atomic_load_explicit(

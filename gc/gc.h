@@ -44,6 +44,7 @@
 #include "heap/heap.h"
 #include "sched/sched.h"
 #include "stackscan/stackscan.h"
+#include "tarn/control.h"
 #include "tarn/gc.h"
 
 enum gc_phase { GC_OFF, GC_MARK, GC_MARKTERM };
@@ -93,6 +94,11 @@ struct gcstate {
     bool driver_parked;
     bool requested;      /* by heap growth or gcstress */
     bool requested_full; /* by the clock */
+    bool changed;        /* settings: trigger and goal are to be set anew */
+    bool step_wanted;    /* a cycle in steps (control.c) */
+    _Atomic bool stepping; /* this one is */
+    size_t step_work;
+    _Atomic uint32_t disabled; /* tarn_gc_disable, how often */
     uint64_t cycles_started, cycles_swept, forced_target, young_target;
     _Atomic bool on;       /* driver and workers exist */
     struct sudog *waiters; /* acquiretime: the cycle they wait for */
@@ -271,12 +277,30 @@ void gc_allocated(size_t n);
 /* As tarn_gc, young objects only, unless others ask for all. For tests. */
 void gc_collect_young(void);
 bool gc_request(void); /* a cycle, soon; true: the driver was readied */
+/* With gc.lock: the driver, to be readied, if it sleeps between two cycles; or NULL. */
+struct g *gc_driver_parked(void);
 /* The same by a thread without a P: the driver, who shall be queued; or NULL. */
 struct g *gc_request_driver(bool full);
 void gc_maybe_done(void);
 /* Of a P: barrier buffer and mark buffers onto the list; for forEachP. */
 void gc_hand_in(struct p *pp);
 void gc_malloc_init(struct mcache *c); /* malloc.c; for each P's */
+
+/* --- control.c --------------------------------------------------------------------- */
+
+/* An option that changes while the program runs. */
+ALWAYS_INLINE int64_t setting(const int64_t *option)
+{
+    return __atomic_load_n(option, __ATOMIC_RELAXED);
+}
+ALWAYS_INLINE bool gc_stepping(void)
+{
+    return unlikely(atomic_load_explicit(&gc.stepping, memory_order_relaxed));
+}
+bool gc_is_off(void); /* no cycle begins by itself */
+/* By the driver: a step is complete. Waits for the next to be asked for. */
+void gc_step_end(enum tarn_step did);
+struct g *gc_step_driver(void);
 
 /* --- pacer.c ------------------------------------------------------------------------- */
 
@@ -286,6 +310,7 @@ void pacer_revise(void); /* during a mark, now and then */
 bool pacer_assists(void);
 void pacer_marked(void); /* world stopped, the mark is complete */
 void pacer_swept(void);
+void pacer_changed(void); /* settings; no cycle under way */
 size_t pacer_keep(void); /* free memory worth keeping until the next cycle */
 bool pacer_full(
     void); /* the next collection shall not be of young objects only */
@@ -353,6 +378,7 @@ void stackescape(void); /* world stopped, mark complete */
 
 /* --- stats.c ------------------------------------------------------------------------- */
 
+/* As enum tarn_stop_kind. */
 enum stop_kind { STOP_OTHER, STOP_GC_START, STOP_GC_TERM };
 bool gc_stats_init(void); /* false: error set */
 void gc_stw_done(int64_t total_ns, int64_t stopping_ns);

@@ -1,6 +1,7 @@
 /* gc/malloc.c - tarn_alloc and its kin: the cache's bump, and behind it refills,
  * triggers, assists, and what happens when memory runs out. */
 #include "base/options.h"
+#include "gc/events.h"
 #include "gc/gc.h"
 #include "tarn/sync.h"
 
@@ -70,18 +71,54 @@ static void take(struct taken *t)
 static tarn_mutex oom_turn;
 static _Atomic bool oom;
 
+/* What the program does about it: read with both words of one setting. */
+static struct {
+    struct mutex lock;
+    tarn_oom_handler fn;
+    void *arg;
+} handler = {.lock = MUTEX_INIT(LEAF)};
+static _Atomic uint64_t in_handler; /* goroutine that runs it, with oom_turn */
+
+tarn_status tarn_set_oom_handler(tarn_oom_handler fn, void *arg)
+{
+    lock(&handler.lock);
+    handler.fn = fn;
+    handler.arg = arg;
+    unlock(&handler.lock);
+    return TARN_OK;
+}
+
+/* With oom_turn. True: collect and try again. */
+static bool ask_handler(size_t size)
+{
+    lock(&handler.lock);
+    tarn_oom_handler fn = handler.fn;
+    void *arg = handler.arg;
+    unlock(&handler.lock);
+    if (fn == NULL)
+        return false;
+    atomic_store(&oom, false); /* it may need some of what others wait for */
+    atomic_store(&in_handler, getg()->goid);
+    bool again = fn(size, arg);
+    atomic_store(&in_handler, 0);
+    atomic_store(&oom, true);
+    return again;
+}
+
 static NOINLINE bool take_last(struct taken *t, size_t size)
 {
-    if (gc.on) {
+    if (gc.on && atomic_load(&in_handler) != getg()->goid) {
         tarn_mutex_lock(&oom_turn);
         atomic_store(&oom, true);
         /* Who had the turn before us may have made room for both. */
         take(t);
-        for (int i = 0; !t->ok && i < OOM_TRIES; i++) {
-            if (tarn_gc() != TARN_OK)
-                break;
-            take(t);
-        }
+        do {
+            for (int i = 0; !t->ok && i < OOM_TRIES; i++) {
+                if (tarn_gc() != TARN_OK)
+                    break;
+                take(t);
+            }
+        } while (!t->ok && ask_handler(size));
         atomic_store(&oom, false);
         tarn_mutex_unlock(&oom_turn);
         if (t->ok)
@@ -90,6 +127,8 @@ static NOINLINE bool take_last(struct taken *t, size_t size)
     set_error("out of memory: %zu bytes, with %llu bytes live of heapmax %llu",
               size, (unsigned long long)atomic_load(&heap.live),
               (unsigned long long)(heap.hi - heap.lo));
+    if (events_wanted())
+        event_alloc_failed(size);
     if (options.oom == TARN_OOM_THROW)
         throw("%s", tarn_last_error());
     return false;
@@ -98,7 +137,8 @@ static NOINLINE bool take_last(struct taken *t, size_t size)
 /* False: there is no memory, and an error is set. */
 static bool take_patiently(struct taken *t, size_t size)
 {
-    if (unlikely(atomic_load_explicit(&oom, memory_order_relaxed))) {
+    if (unlikely(atomic_load_explicit(&oom, memory_order_relaxed)) &&
+        atomic_load(&in_handler) != getg()->goid) {
         tarn_mutex_lock(&oom_turn);
         tarn_mutex_unlock(&oom_turn);
     }

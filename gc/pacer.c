@@ -96,7 +96,7 @@ static uint64_t minus(uint64_t a, uint64_t b)
 
 static uint64_t percent_of(uint64_t n)
 {
-    return (uint64_t)((double)n / 100 * (double)options.gcpercent);
+    return (uint64_t)((double)n / 100 * (double)setting(&options.gcpercent));
 }
 
 /* --- the collector's share of the CPUs -------------------------------------------- */
@@ -139,7 +139,7 @@ static void bucket_update(void)
 /* What of the memory limit is left for the heap and its metadata. */
 static uint64_t limit_mapped(void)
 {
-    uint64_t limit = (uint64_t)options.memlimit;
+    uint64_t limit = (uint64_t)setting(&options.memlimit);
     /* Of stacks what scans find, and a page or two of each: most of what is mapped
      * was never touched. */
     uint64_t stacks = pacer.stack_bytes + pacer.stacks * (2 * OS_PAGE);
@@ -153,9 +153,10 @@ static uint64_t limit_mapped(void)
 /* And for objects, those that are there included. */
 static uint64_t limit_goal(void)
 {
-    if (options.memlimit == 0)
+    if (setting(&options.memlimit) == 0)
         return UINT64_MAX;
-    uint64_t live = atomic_load(&heap.live);
+    uint64_t live =
+        minus(atomic_load(&heap.live), atomic_load(&heap.external));
     uint64_t pages = atomic_load(&heap.pages_inuse) << PAGE_SHIFT;
     return minus(limit_mapped(), minus(pages, live) + heap_metadata_bytes());
 }
@@ -189,7 +190,7 @@ static void set_goal(void)
         goal = (uint64_t)options.heapmin;
     uint64_t limit = limit_goal();
     atomic_store_explicit(&heap.tight, goal > limit, memory_order_relaxed);
-    if (options.memlimit != 0)
+    if (setting(&options.memlimit) != 0)
         atomic_store_explicit(&heap.mapped_most, limit_mapped(),
                               memory_order_relaxed);
     if (goal > limit)
@@ -215,7 +216,7 @@ static void set_goal(void)
     if (goal < trigger)
         goal = trigger;
     atomic_store(&gc.goal, goal);
-    atomic_store(&gc.trigger, options.gcoff ? UINT64_MAX : trigger);
+    atomic_store(&gc.trigger, gc_is_off() ? UINT64_MAX : trigger);
 }
 
 static bool little_left(uint64_t now)
@@ -332,7 +333,7 @@ void pacer_revise(void)
 
 bool pacer_assists(void)
 {
-    return options.memlimit == 0 ||
+    return setting(&options.memlimit) == 0 ||
            !atomic_load_explicit(&pacer.bucket.full, memory_order_relaxed);
 }
 
@@ -367,6 +368,11 @@ void pacer_marked(void)
     uint64_t quarter =
         pacer.way / 4 > DISTANCE_LEAST ? pacer.way / 4 : DISTANCE_LEAST;
     gc.sweep_pages = (double)atomic_load(&heap.pages_inuse) / (double)quarter;
+}
+
+void pacer_changed(void)
+{
+    set_goal();
 }
 
 void pacer_init(void)

@@ -34,6 +34,11 @@ static size_t reservation(void)
     return want;
 }
 
+static bool work_for_idle(void)
+{
+    return !gc_stepping() && gc_work_available();
+}
+
 static void heap_size(uint64_t *bytes, uint64_t *goal)
 {
     *bytes = atomic_load(&heap.live);
@@ -60,7 +65,7 @@ static tarn_status start(const struct tarn_options *o)
     sched_hooks.p_init = p_init;
     sched_hooks.on_start = gc_on_start;
     sched_hooks.gc_worker = gc_worker_hook;
-    sched_hooks.gc_work_available = gc_work_available;
+    sched_hooks.gc_work_available = work_for_idle;
     sched_hooks.stopping = gc_stopping;
     sched_hooks.scan_help = gc_scan_help;
     sched_hooks.bulk_barrier = gc_bulk_barrier;

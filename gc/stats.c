@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "gc/events.h"
 #include "gc/gc.h"
 
 static int64_t started_at;
@@ -22,7 +23,10 @@ void gc_stw_done(int64_t total_ns, int64_t stopping_ns)
 {
     hist_add(&gc.pause, (uint64_t)total_ns);
     hist_add(&gc.stopping, (uint64_t)stopping_ns);
-    switch (atomic_exchange(&gc.stop_kind, STOP_OTHER)) {
+    uint32_t kind = atomic_exchange(&gc.stop_kind, STOP_OTHER);
+    if (events_wanted())
+        event_stopped((enum tarn_stop_kind)kind, total_ns, stopping_ns);
+    switch (kind) {
     case STOP_GC_START:
         hist_add(&gc.pause_start, (uint64_t)total_ns);
         gc.last_stop_ns[0] = total_ns;

@@ -249,7 +249,8 @@ struct heap {
     _Atomic uintptr_t used_hi CACHE_ALIGNED; /* nothing was ever allocated at
                                                 or above */
     _Atomic uint64_t live;   /* bytes of objects, garbage not yet swept incl.;
-                                 see LIVE_BATCH */
+                                 see LIVE_BATCH; and external */
+    _Atomic uint64_t external; /* that objects own elsewhere */
     _Atomic uint64_t mapped; /* bytes committed and not given back: arena and
                                  metadata */
     _Atomic uint64_t alloc_bytes,

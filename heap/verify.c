@@ -280,7 +280,8 @@ void heap_verify(void)
     if (map.spans != held.spans)
         throw("heap: %zu spans in use, %zu in lists and caches", map.spans,
               held.spans);
-    if (map.bytes + held.bytes != atomic_load(&heap.live))
+    if (map.bytes + held.bytes + atomic_load(&heap.external) !=
+        atomic_load(&heap.live))
         throw("heap: %zu bytes live, counted %zu", map.bytes + held.bytes,
               (size_t)atomic_load(&heap.live));
 }

@@ -166,6 +166,8 @@ static void newproc1(void *varg)
     if (!a->system)
         atomic_fetch_add(&sched.ngoroutines, 1);
     trace_event(TRACE_GO, gp, 0, 0);
+    if (!a->system)
+        tell_go(gp, true);
     casgstatus(gp, Gdead, Grunnable);
     runqput(pp, gp, true);
     wakep();
@@ -213,8 +215,10 @@ void gdestroy(struct g *gp)
     if (sched_hooks.goexit)
         sched_hooks.goexit(gp);
     casgstatus(gp, Grunning, Gdead);
-    if (!gp->system)
+    if (!gp->system) {
         atomic_fetch_sub(&sched.ngoroutines, 1);
+        tell_go(gp, false);
+    }
     __atomic_store_n(&gp->m, NULL, __ATOMIC_RELAXED);
     atomic_store_explicit(&mp->curg, NULL, memory_order_release);
     atomic_store_explicit(&gp->preempt, false, memory_order_relaxed);

@@ -422,6 +422,8 @@ struct sched_hooks {
     /* Looks for modules that were loaded since; not by signal handlers. */
     void (*text_refresh)(void);
     void (*goexit)(struct g *gp); /* on g0, gp is about to be dead */
+    /* A goroutine is about to exist, or has ended; NULL: nobody wants to know. */
+    void (*_Atomic go_event)(uint64_t goid, bool begins);
     /* gp, which has_roots, is about to end. Under no lock. */
     void (*roots_gone)(struct g *gp);
     /* Every stop, when the world runs again: whole and stopping time. */
@@ -510,6 +512,13 @@ ALWAYS_INLINE bool on_goroutine(void)
 {
     struct g *gp = getg();
     return gp != NULL && gp->kind != STACK_SYSTEM;
+}
+ALWAYS_INLINE void tell_go(const struct g *gp, bool begins)
+{
+    void (*tell)(uint64_t, bool) =
+        atomic_load_explicit(&sched_hooks.go_event, memory_order_acquire);
+    if (unlikely(tell != NULL))
+        tell(gp->goid, begins);
 }
 ALWAYS_INLINE void drop_roots(struct g *gp)
 {

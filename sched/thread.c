@@ -251,6 +251,7 @@ static void start_goroutine(struct foreign *f, uintptr_t sp)
     gp->syscallsp = sp;
     atomic_store(&mp->curg, gp);
     atomic_fetch_add(&sched.ngoroutines, 1);
+    tell_go(gp, true);
     casgstatus(gp, Gdead, Gsyscall);
 }
 
@@ -325,6 +326,7 @@ static void end_goroutine(struct foreign *f, uint32_t status)
         sched_hooks.goexit(gp);
     casgstatus(gp, status, Gdead);
     atomic_fetch_sub(&sched.ngoroutines, 1);
+    tell_go(gp, false);
     atomic_store(&gp->preempt, false);
     atomic_store(&gp->preemptStop, false);
     gp->lockedm = NULL;

@@ -215,7 +215,8 @@ struct tarn_frame_map {
 
 /* The maps of the code in [lo, hi), in any order. */
 struct tarn_frame_maps {
-    const void *lo, *hi;               /* the code */
+    const void *lo;                    /* the code begins here */
+    const void *hi;                    /* and ends before this */
     const struct tarn_frame_map *maps; /* its maps, as many as n says */
     size_t n;                          /* how many */
 };
