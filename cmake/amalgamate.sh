@@ -81,6 +81,13 @@ own_names() {
         found(line)
         open = 0
     }
+    # static bool, what it returns on a line of its own
+    /^[a-z_][a-z_0-9]*\(/ && before ~ /(^| )static / {
+        line = $0
+        sub(/\(.*/, "", line)
+        found(line)
+    }
+    { before = $0 }
     /^(static|ALWAYS_INLINE|NOINLINE|COLD) / {
         line = $0
         open = line ~ /(struct|enum|union) \{$/
@@ -223,7 +230,11 @@ END
     licence
     for source in sched/*.S stackscan/*.S; do
         printf '\n/* === %s === */\n\n' "$source"
-        grep -v '^ *\.section \.note\.GNU-' "$source"
+        grep -v '^ *\.section \.note\.GNU-' "$source" | awk '
+            !/^#include "tarn\/attrs.h"/ { print; next }
+            { while ((getline line < "include/tarn/attrs.h") > 0)
+                  if (line ~ /^#define TARN_ATTR_.* 0x[0-9a-f]+$/)
+                      print line }'
     done
     # Each of them once: see cmake/no_split_stack.S.
     printf '\n'
