@@ -61,7 +61,7 @@ N *assign(C *c, V id, N *value, V scope)
     unsigned depth;
     V what, where;
     enum find found = lookup(id, scope, &depth, &what, &where);
-    if (found == FOUND_MACRO || depth > UINT8_MAX)
+    if (found == FOUND_MACRO || (found == FOUND_LOCAL && depth > UINT8_MAX))
         return bad_syntax(c, "cannot be assigned", id);
     N *n = node(c, found == FOUND_LOCAL ? x_set_local : x_set_global, 2);
     mem_init(&n->k[0], value);

@@ -2,7 +2,6 @@
 #include "port.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static struct {
@@ -39,7 +38,9 @@ static bool load_file(C *c, const char *path)
 {
     V bytes = read_file(path);
     if (bytes == 0) {
-        fprintf(stderr, "scheme: cannot read %s\n", path);
+        port_puts(stderr_port, "scheme: cannot read ");
+        port_puts(stderr_port, path);
+        port_puts(stderr_port, "\n");
         start.status = 1;
         return false;
     }
@@ -95,7 +96,9 @@ static void prompt(C *c)
 {
     bool terminal = is_terminal(0);
     if (terminal)
-        printf("Scheme on %s. End with (exit) or Ctrl-D.\n", MEM_NAME);
+        port_puts(stdout_port, "Scheme on " MEM_NAME
+                               ". End with (exit) or Ctrl-D.\n");
+    port_flush(stdout_port);
     history_open();
     for (;;) {
         V text = read_line_edited(terminal ? "> " : "");
@@ -125,26 +128,7 @@ static void prompt(C *c)
         start.status = 0;
     }
     if (terminal)
-        printf("\n");
-}
-
-static void statistics(void)
-{
-    struct mem_stats s;
-    mem_stats(&s);
-    fprintf(stderr,
-            "stats: collector %s collections %llu pauses %llu median_us %.1f "
-            "longest_us %.1f heap_mb %.1f\n",
-            MEM_NAME, (unsigned long long)s.collections,
-            (unsigned long long)s.pauses, (double)s.pause_p50_ns / 1e3,
-            (double)s.pause_max_ns / 1e3, (double)s.heap_bytes / 1e6);
-}
-
-/* fprintf needs more stack than there may be. */
-static void *do_statistics(void *unused)
-{
-    statistics();
-    return unused;
+        port_puts(stdout_port, "\n");
 }
 
 static void run(void *unused)
@@ -153,7 +137,6 @@ static void run(void *unused)
     C *c = make_ctx(NULL);
     c->main = TRUE;
     ports_init();
-    print_init();
     list_init();
     string_init();
     number_init();
@@ -188,7 +171,7 @@ static void run(void *unused)
     port_flush(stdout_port);
     port_flush(stderr_port);
     if (stats)
-        mem_native(do_statistics, NULL);
+        print_statistics();
 }
 
 int main(int argc, char **argv)

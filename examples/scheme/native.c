@@ -41,7 +41,7 @@ static void *do_format(void *arg)
     }
     snprintf(digits, sizeof digits, "%.*e", precision - 1, f->d);
     int exponent = atoi(strchr(digits, 'e') + 1);
-    if (exponent >= 21 || exponent < -7) {
+    if (exponent >= 21 || exponent < -6) {
         /* As d.ddde10 */
         char *e = strchr(digits, 'e');
         *e = 0;
@@ -50,7 +50,18 @@ static void *do_format(void *arg)
         return NULL;
     }
     int after = precision - 1 - exponent;
-    snprintf(f->out, f->size, "%.*f", after > 1 ? after : 1, f->d);
+    if (after >= 1) {
+        snprintf(f->out, f->size, "%.*f", after, f->d);
+        return NULL;
+    }
+    /* All digits that matter, then zeros. */
+    char *to = f->out;
+    for (const char *from = digits; *from != 'e'; from++)
+        if (*from != '.')
+            *to++ = *from;
+    for (; after < 0; after++)
+        *to++ = '0';
+    strcpy(to, ".0");
     return NULL;
 }
 
@@ -306,4 +317,22 @@ V read_line_edited(const char *prompt)
     V s = string_from(io.data);
     free(io.data);
     return s;
+}
+
+static void *do_statistics(void *unused)
+{
+    struct mem_stats s;
+    mem_stats(&s);
+    fprintf(stderr,
+            "stats: collector %s collections %llu pauses %llu median_us %.1f "
+            "longest_us %.1f heap_mb %.1f\n",
+            MEM_NAME, (unsigned long long)s.collections,
+            (unsigned long long)s.pauses, (double)s.pause_p50_ns / 1e3,
+            (double)s.pause_max_ns / 1e3, (double)s.heap_bytes / 1e6);
+    return unused;
+}
+
+void print_statistics(void)
+{
+    mem_native(do_statistics, NULL);
 }

@@ -404,8 +404,8 @@ static V function(C *c, const char *who, int op, V x)
 {
     if (!is_number(x))
         return wrong_type(c, who, x);
-    if (x == FIX(0) && op != M_LOG && op != M_ACOS)
-        return op == M_EXP || op == M_COS ? FIX(1) : FIX(0);
+    if (x == FIX(0) && op != M_LOG && op != M_ACOS && op != M_EXP)
+        return op == M_COS ? FIX(1) : FIX(0);
     if (x == FIX(1) && op == M_LOG)
         return FIX(0);
     return flonum(math(op, to_double(x), 0));

@@ -8,17 +8,6 @@ struct printer {
     intptr_t next;
 };
 
-static V prefixes[4];
-static const char *const prefix_texts[] = {"'", "`", ",", ",@"};
-
-void print_init(void)
-{
-    prefixes[0] = sym("quote");
-    prefixes[1] = sym("quasiquote");
-    prefixes[2] = sym("unquote");
-    prefixes[3] = sym("unquote-splicing");
-}
-
 static void text(struct printer *pr, V string)
 {
     struct text *t = STR(string)->text;
@@ -127,13 +116,6 @@ static bool label(struct printer *pr, V x)
 
 static void print_list(struct printer *pr, V x)
 {
-    if (IS_SYMBOL(CAR(x)) && IS_PAIR(CDR(x)) && CDR(CDR(x)) == NIL)
-        for (size_t i = 0; i < 4; i++)
-            if (CAR(x) == prefixes[i]) {
-                port_puts_raw(pr->p, prefix_texts[i]);
-                print_one(pr, CAR(CDR(x)));
-                return;
-            }
     port_puts_raw(pr->p, "(");
     print_one(pr, CAR(x));
     for (x = CDR(x); x != NIL; x = CDR(x)) {

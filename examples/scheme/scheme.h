@@ -375,6 +375,7 @@ double math(int op, double x, double y);
 int64_t wall_clock_us(void);
 V read_line_edited(const char *prompt); /* string; EOFV */
 void history_open(void);
+void print_statistics(void);
 enum { M_SQRT, M_EXP, M_LOG, M_SIN, M_COS, M_TAN, M_ASIN, M_ACOS, M_ATAN,
        M_ATAN2, M_POW };
 
@@ -396,7 +397,6 @@ void port_close(V port);
 void print(C *c, V x, V port, bool write, bool shared);
 V to_written(V x, bool write);
 void ports_init(void);
-void print_init(void);
 
 /* --- expand.c, compile.c ------------------------------------------------------ */
 
