@@ -88,7 +88,7 @@ static void named(struct printer *pr, const char *what, V name)
 {
     port_puts_raw(pr->p, "#<");
     port_puts_raw(pr->p, what);
-    if (IS_SYMBOL(name)) {
+    if (name != 0 && IS_SYMBOL(name)) {
         port_puts_raw(pr->p, " ");
         text(pr, SYM(name)->name);
     }
