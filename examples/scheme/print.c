@@ -258,20 +258,20 @@ static void print_one(struct printer *pr, V x)
     }
 }
 
-/* Counts down; false if a datum is larger than that, or has a circle. */
-static bool small(V x, size_t *fuel)
+/* Counts down; false if a datum is larger than that, or deep, or has a circle. */
+static bool small(V x, size_t *fuel, unsigned depth)
 {
     for (;;) {
-        if (*fuel == 0)
+        if (*fuel == 0 || depth == 0)
             return false;
         --*fuel;
         if (IS_PAIR(x)) {
-            if (!small(CAR(x), fuel))
+            if (!small(CAR(x), fuel, depth - 1))
                 return false;
             x = CDR(x);
         } else if (IS_VECTOR(x)) {
             for (size_t i = 0; i < LENGTH(x); i++)
-                if (!small(VEC(x)->items[i], fuel))
+                if (!small(VEC(x)->items[i], fuel, depth - 1))
                     return false;
             return true;
         } else {
@@ -307,7 +307,7 @@ void print(C *c, V x, V port, bool write, bool shared)
     (void)c;
     struct printer pr = {PORT(port), write, 0, 0};
     size_t fuel = 100000;
-    if (shared || ((IS_PAIR(x) || IS_VECTOR(x)) && !small(x, &fuel))) {
+    if (shared || ((IS_PAIR(x) || IS_VECTOR(x)) && !small(x, &fuel, 400))) {
         pr.labels = make_table(false);
         find_labels(x, make_table(false), pr.labels, shared);
     }

@@ -14,3 +14,10 @@
 (go (lambda () (channel-send! done (length (build 1000000)))))
 (display (channel-receive done))
 (newline)
+;; Calls in tail position take no stack.
+(gc)
+(define small (stack))
+(define (ping n) (if (= n 0) 'done (pong (- n 1))))
+(define (pong n) (cond ((= n 0) 'done) (else (let ((m (- n 1))) (and #t (apply ping (list m)))))))
+(display (ping 2000000)) (display (<= (stack) (+ small 1000000)))
+(newline)
