@@ -6,7 +6,7 @@
 static struct bignum *make(size_t limbs)
 {
     struct bignum *b = mem_bytes(sizeof *b + limbs * sizeof(uint32_t));
-    b->header = T_BIGNUM | limbs << 8;
+    b->header = T_BIGNUM | limbs << 16;
     return b;
 }
 
@@ -16,7 +16,7 @@ static V normal(struct bignum *b)
     size_t n = LENGTH(b);
     while (n > 0 && b->limbs[n - 1] == 0)
         n--;
-    b->header = T_BIGNUM | n << 8;
+    b->header = T_BIGNUM | n << 16;
     if (n > 2)
         return (V)b;
     uint64_t m = n > 0 ? b->limbs[0] : 0;
@@ -37,7 +37,7 @@ static struct bignum *big(V v)
     b->negative = i < 0;
     b->limbs[0] = (uint32_t)m;
     b->limbs[1] = (uint32_t)(m >> 32);
-    b->header = T_BIGNUM | (V)(m >> 32 != 0 ? 2 : m != 0) << 8;
+    b->header = T_BIGNUM | (V)(m >> 32 != 0 ? 2 : m != 0) << 16;
     return b;
 }
 
@@ -284,7 +284,7 @@ V big_to_string(V x, int radix)
         size_t n = LENGTH(b);
         while (n > 0 && b->limbs[n - 1] == 0)
             n--;
-        b->header = T_BIGNUM | n << 8;
+        b->header = T_BIGNUM | n << 16;
         for (int k = 0; k < (radix == 10 ? 9 : 1); k++, part /= (uint32_t)radix)
             s[--i] = "0123456789abcdefghijklmnopqrstuvwxyz"[part % (uint32_t)radix];
     }

@@ -106,8 +106,7 @@ int mem_run(void (*fn)(void *), void *arg)
 {
     GC_set_all_interior_pointers(0); /* else each object has a byte more */
     GC_INIT();
-    for (size_t tag = 1; tag < 16; tag++)
-        GC_register_displacement(tag);
+    GC_register_displacement(4); /* the tag of procedures */
     GC_start_mark_threads();
     GC_set_on_collection_event(on_event);
     program.fn = fn;

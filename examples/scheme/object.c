@@ -14,7 +14,7 @@ V make_proc(struct code *code, V data)
 static V make_items(enum type type, size_t n)
 {
     struct vector *v = mem_words(n + 1);
-    v->header = (V)type | n << 8;
+    v->header = (V)type | n << 16;
     return (V)v;
 }
 
@@ -37,7 +37,7 @@ V make_values(size_t n, const V *items)
 V make_bytes(size_t n)
 {
     struct bytes *b = mem_bytes(sizeof *b + n);
-    b->header = T_BYTES | n << 8;
+    b->header = T_BYTES | n << 16;
     return (V)b;
 }
 

@@ -3,8 +3,9 @@
  *
  * A value is a word:
  *   ...1        fixnum, 63 bits
- *   ..0000      pointer to an object with a header word: type | length << 8
- *   ..0010      pair, without header: 16 bytes
+ *   ..0000      pointer to a pair, or to an object whose first word is a header:
+ *               ..1100, which no value is: so a pair needs no header. Most pointers
+ *               are plain addresses, which a marker follows fastest.
  *   ..0100      procedure: code and data
  *   ..0110      #f, #t, (), characters, ...
  *   ..1000      only as a result: a call in tail position, to be made by whom it
@@ -47,44 +48,47 @@
 #define CHAR(c) ((V)(c) << 8 | 0x76)
 #define CODEPOINT(v) ((uint32_t)((v) >> 8))
 
+struct object {
+    V header; /* type | length << 16; or the car of a pair */
+};
+#define HEADER(v) (((struct object *)(v))->header)
+#define IS_HEAP(v) (((v) & 15) == 0)
+#define IS_OBJ(v) (IS_HEAP(v) && (HEADER(v) & 15) == 12)
+#define TYPE(v) ((enum type)(HEADER(v) & 0xffff))
+#define IS(v, t) (IS_HEAP(v) && (HEADER(v) & 0xffff) == (t))
+#define LENGTH(v) (HEADER(v) >> 16)
+
 struct pair {
     V car, cdr;
 };
-#define IS_PAIR(v) (((v) & 15) == 2)
-#define PAIR(v) ((struct pair *)((v)-2))
+#define IS_PAIR(v) (IS_HEAP(v) && (HEADER(v) & 15) != 12)
+#define PAIR(v) ((struct pair *)(v))
 #define CAR(v) (PAIR(v)->car)
 #define CDR(v) (PAIR(v)->cdr)
 
+#define TYPE_WORD(n) ((n) << 4 | 12)
 enum type {
-    T_SYMBOL = 1,
-    T_ALIAS, /* an identifier that a macro has put in */
-    T_STRING,
-    T_VECTOR,
-    T_BYTES, /* bytevector */
-    T_FLONUM,
-    T_BIGNUM,
-    T_VALUES,
-    T_RECORD_TYPE,
-    T_RECORD,
-    T_ERROR,
-    T_PROMISE,
-    T_PORT,
-    T_TABLE,
-    T_CHANNEL,
-    T_MACRO,
-    T_SCOPE,
-    T_GUARD,
-    T_ENVIRONMENT,
-    T_WEAK_TABLE,
+    T_SYMBOL = TYPE_WORD(1),
+    T_ALIAS = TYPE_WORD(2), /* an identifier that a macro has put in */
+    T_STRING = TYPE_WORD(3),
+    T_VECTOR = TYPE_WORD(4),
+    T_BYTES = TYPE_WORD(5), /* bytevector */
+    T_FLONUM = TYPE_WORD(6),
+    T_BIGNUM = TYPE_WORD(7),
+    T_VALUES = TYPE_WORD(8),
+    T_RECORD_TYPE = TYPE_WORD(9),
+    T_RECORD = TYPE_WORD(10),
+    T_ERROR = TYPE_WORD(11),
+    T_PROMISE = TYPE_WORD(12),
+    T_PORT = TYPE_WORD(13),
+    T_TABLE = TYPE_WORD(14),
+    T_CHANNEL = TYPE_WORD(15),
+    T_MACRO = TYPE_WORD(16),
+    T_SCOPE = TYPE_WORD(17),
+    T_GUARD = TYPE_WORD(18),
+    T_ENVIRONMENT = TYPE_WORD(19),
+    T_WEAK_TABLE = TYPE_WORD(20),
 };
-
-struct object {
-    V header;
-};
-#define IS_OBJ(v) (((v) & 15) == 0)
-#define HEADER(v) (((struct object *)(v))->header)
-#define TYPE(v) ((enum type)(HEADER(v) & 0xff))
-#define IS(v, t) (IS_OBJ(v) && TYPE(v) == (t))
 
 struct symbol {
     V header; /* length: 1 = uninterned */
@@ -122,7 +126,6 @@ struct vector {
 };
 #define VEC(v) ((struct vector *)(v))
 #define IS_VECTOR(v) IS(v, T_VECTOR)
-#define LENGTH(v) (HEADER(v) >> 8)
 
 struct bytes {
     V header;
@@ -288,7 +291,7 @@ static inline V cons(V a, V b)
     struct pair *p = mem_words(2);
     mem_init(&p->car, a);
     mem_init(&p->cdr, b);
-    return (V)p + 2;
+    return (V)p;
 }
 
 static inline V flonum(double d)
