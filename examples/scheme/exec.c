@@ -151,8 +151,7 @@ R x_lambda(C *c, N *n, V *env)
 {
     (void)c;
     struct proc *p = mem_words(2);
-    mem_init(&p->code, n->k[0]);
-    mem_init(&p->data, env);
+    mem_init2(p, n->k[0], (V)env);
     return RET((V)p + 4);
 }
 
@@ -389,8 +388,7 @@ static __attribute__((noinline)) R invoke3(C *c, V f, V a, V b, V d)
 static inline V *frame1(struct proc *p, V a)
 {
     V *frame = mem_words(p->code->slots);
-    mem_init(frame, p->data);
-    mem_init(frame + 1, a);
+    mem_init2(frame, p->data, a);
     return frame;
 }
 
@@ -403,8 +401,8 @@ static inline V *frame2(struct proc *p, V a, V b)
 
 static inline V *frame3(struct proc *p, V a, V b, V d)
 {
-    V *frame = frame2(p, a, b);
-    mem_init(frame + 3, d);
+    V *frame = frame1(p, a);
+    mem_init2(frame + 2, b, d);
     return frame;
 }
 

@@ -7,6 +7,7 @@
  *   mem_bytes(n)       n bytes without references, zeroed
  *   mem_set(slot, v)   stores a reference into an object or a global
  *   mem_init(slot, v)  the same, for the first store into a fresh object
+ *   mem_init2(slot, v, w)  that for two words; slot is a multiple of 16
  *   mem_gc()           a whole collection, if there is a collector
  *   mem_stats(&s)      what the collector did so far
  *   mem_native(fn, p)  calls fn(p), which blocks, takes long or needs much stack

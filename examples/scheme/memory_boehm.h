@@ -25,6 +25,7 @@ static inline void *mem_words(size_t n)
 void *mem_bytes(size_t n);
 #define mem_set(slot, v) (*(V *)(slot) = (V)(v))
 #define mem_init(slot, v) (*(V *)(slot) = (V)(v))
+#define mem_init2(slot, a, b) (mem_init(slot, a), mem_init((V *)(slot) + 1, b))
 #define mem_gc() GC_gcollect()
 #define mem_native(fn, p) (fn)(p)
 

@@ -20,6 +20,7 @@ static inline void *mem_bytes(size_t n)
 #define mem_words(n) mem_bytes((n) * sizeof(V))
 #define mem_set(slot, v) (*(V *)(slot) = (V)(v))
 #define mem_init(slot, v) (*(V *)(slot) = (V)(v))
+#define mem_init2(slot, a, b) (mem_init(slot, a), mem_init((V *)(slot) + 1, b))
 #define mem_gc() (void)0
 #define mem_native(fn, p) (fn)(p)
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -323,12 +324,15 @@ static void *do_statistics(void *unused)
 {
     struct mem_stats s;
     mem_stats(&s);
+    struct rusage r;
+    getrusage(RUSAGE_SELF, &r);
     fprintf(stderr,
             "stats: collector %s collections %llu pauses %llu median_us %.1f "
-            "longest_us %.1f heap_mb %.1f\n",
+            "longest_us %.1f heap_mb %.1f peak_mb %.1f\n",
             MEM_NAME, (unsigned long long)s.collections,
             (unsigned long long)s.pauses, (double)s.pause_p50_ns / 1e3,
-            (double)s.pause_max_ns / 1e3, (double)s.heap_bytes / 1e6);
+            (double)s.pause_max_ns / 1e3, (double)s.heap_bytes / 1e6,
+            (double)r.ru_maxrss / 1e3);
     return unused;
 }
 

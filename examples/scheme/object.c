@@ -6,8 +6,7 @@
 V make_proc(struct code *code, V data)
 {
     struct proc *p = mem_words(2);
-    mem_init(&p->code, code);
-    mem_init(&p->data, data);
+    mem_init2(p, (V)code, data);
     return (V)p + 4;
 }
 

@@ -289,8 +289,7 @@ struct proc {
 static inline V cons(V a, V b)
 {
     struct pair *p = mem_words(2);
-    mem_init(&p->car, a);
-    mem_init(&p->cdr, b);
+    mem_init2(p, a, b);
     return (V)p;
 }
 
