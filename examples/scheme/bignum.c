@@ -78,8 +78,8 @@ static struct bignum *add_magnitude(struct bignum *a, struct bignum *b)
     struct bignum *r = make(n + 1);
     uint64_t carry = 0;
     for (size_t i = 0; i < n; i++) {
-        carry += (uint64_t)(i < na ? a->limbs[i] : 0) +
-                 (i < nb ? b->limbs[i] : 0);
+        carry +=
+            (uint64_t)(i < na ? a->limbs[i] : 0) + (i < nb ? b->limbs[i] : 0);
         r->limbs[i] = (uint32_t)carry;
         carry >>= 32;
     }
@@ -224,8 +224,9 @@ void big_divide(V x, V y, V *quotient, V *remainder)
         divide_long(u, v, q);
         r = make(n);
         for (size_t i = 0; i < n; i++)
-            r->limbs[i] = (uint32_t)(
-                ((uint64_t)u->limbs[i + 1] << 32 | u->limbs[i]) >> shift);
+            r->limbs[i] =
+                (uint32_t)(((uint64_t)u->limbs[i + 1] << 32 | u->limbs[i]) >>
+                           shift);
     }
     q->negative = a->negative != b->negative;
     r->negative = a->negative;
@@ -280,13 +281,15 @@ V big_to_string(V x, int radix)
     char *s = mem_bytes(size + 1);
     while (LENGTH(b) > 0) {
         /* Nine digits a time. */
-        uint32_t part = div_small(b, radix == 10 ? 1000000000 : (uint32_t)radix);
+        uint32_t part =
+            div_small(b, radix == 10 ? 1000000000 : (uint32_t)radix);
         size_t n = LENGTH(b);
         while (n > 0 && b->limbs[n - 1] == 0)
             n--;
         b->header = T_BIGNUM | n << 16;
         for (int k = 0; k < (radix == 10 ? 9 : 1); k++, part /= (uint32_t)radix)
-            s[--i] = "0123456789abcdefghijklmnopqrstuvwxyz"[part % (uint32_t)radix];
+            s[--i] =
+                "0123456789abcdefghijklmnopqrstuvwxyz"[part % (uint32_t)radix];
     }
     while (i < size - 1 && s[i] == '0')
         i++;

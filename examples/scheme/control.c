@@ -38,7 +38,7 @@ static V unwind(C *c, V target, V payload)
     return UNWIND;
 }
 
-V throw(C *c, V payload, bool continuable)
+V throw(C * c, V payload, bool continuable)
 {
     V handlers = c->handlers;
     if (handlers == NIL)

@@ -558,8 +558,8 @@ static R p_mul(C *c, N *n, V *env)
     return slow2(c, n, a, b);
 }
 
-PRIM2(p_remainder, BOTH_FIX && b != FIX(0), FIX(INT(a) % INT(b)))
-PRIM2(p_quotient, BOTH_FIX && b != FIX(0) && b != FIX(-1), FIX(INT(a) / INT(b)))
+PRIM2(p_remainder, BOTH_FIX &&b != FIX(0), FIX(INT(a) % INT(b)))
+PRIM2(p_quotient, BOTH_FIX &&b != FIX(0) && b != FIX(-1), FIX(INT(a) / INT(b)))
 PRIM2(p_vector_ref, IS_VECTOR(a) && IS_FIX(b) && (V)INT(b) < LENGTH(a),
       VEC(a)->items[INT(b)])
 

@@ -288,7 +288,8 @@ static V instantiate(C *c, struct match *m, V template)
         unsigned dots = 0;
         for (; IS_PAIR(rest) && is_ellipsis(m, CAR(rest)); rest = CDR(rest))
             dots++;
-        V head = dots > 0 ? repeat(c, m, first, dots) : instantiate(c, m, first);
+        V head =
+            dots > 0 ? repeat(c, m, first, dots) : instantiate(c, m, first);
         if (head == UNWIND)
             return head;
         V tail = instantiate(c, m, rest);

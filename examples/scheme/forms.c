@@ -3,17 +3,21 @@
 #include "compile.h"
 
 #define FORMS(X)                                                               \
-    X(QUOTE, "quote") X(QUASIQUOTE, "quasiquote") X(LAMBDA, "lambda")          \
-    X(SET, "set!") X(IF, "if") X(LET, "let") X(LETSTAR, "let*")                \
-    X(LETREC, "letrec") X(LETRECSTAR, "letrec*") X(COND, "cond")               \
-    X(CASE, "case") X(AND, "and") X(OR, "or") X(WHEN, "when")                  \
-    X(UNLESS, "unless") X(DO, "do") X(LETSYNTAX, "let-syntax")                 \
-    X(LETRECSYNTAX, "letrec-syntax") X(CASELAMBDA, "case-lambda")              \
-    X(DELAY, "delay") X(DELAYFORCE, "delay-force") X(IMPORT, "import")         \
-    X(UNQUOTE, "unquote") X(SPLICING, "unquote-splicing") X(ARROW, "=>")       \
-    X(ELSE, "else") X(SYNTAXERROR, "syntax-error")                             \
-    X(DEFINE, "define") X(BEGIN, "begin") X(DEFINESYNTAX, "define-syntax")     \
-    X(RECORD, "define-record-type") X(CONDEXPAND, "cond-expand")
+    X(QUOTE, "quote")                                                          \
+    X(QUASIQUOTE, "quasiquote") X(LAMBDA, "lambda") X(SET, "set!") X(          \
+        IF, "if") X(LET, "let") X(LETSTAR, "let*") X(LETREC, "letrec")         \
+        X(LETRECSTAR, "letrec*") X(COND, "cond") X(CASE, "case") X(AND, "and") \
+            X(OR, "or") X(WHEN, "when") X(UNLESS, "unless") X(DO, "do")        \
+                X(LETSYNTAX, "let-syntax") X(LETRECSYNTAX, "letrec-syntax")    \
+                    X(CASELAMBDA, "case-lambda") X(DELAY, "delay") X(          \
+                        DELAYFORCE, "delay-force") X(IMPORT, "import")         \
+                        X(UNQUOTE, "unquote") X(SPLICING, "unquote-splicing")  \
+                            X(ARROW, "=>") X(ELSE, "else")                     \
+                                X(SYNTAXERROR, "syntax-error")                 \
+                                    X(DEFINE, "define") X(BEGIN, "begin")      \
+                                        X(DEFINESYNTAX, "define-syntax")       \
+                                            X(RECORD, "define-record-type")    \
+                                                X(CONDEXPAND, "cond-expand")
 
 #define FORM_ENUM(name, text) F_##name,
 enum form { F_NONE, FORMS(FORM_ENUM) F_END };
@@ -110,21 +114,21 @@ static V record_definitions(V x)
         definitions = cons(LIST(ids[F_DEFINE], make, proc), definitions);
     }
     if (predicate != FALSE)
-        definitions = cons(
-            LIST(ids[F_DEFINE], predicate,
-                 record_proc(CODE_TEST, predicate, 1, 0, type_only)),
-            definitions);
+        definitions =
+            cons(LIST(ids[F_DEFINE], predicate,
+                      record_proc(CODE_TEST, predicate, 1, 0, type_only)),
+                 definitions);
     for (V l = specs; IS_PAIR(l); l = CDR(l)) {
         if (!IS_PAIR(CAR(l)))
             continue;
         size_t i = (size_t)field_index(fields, CAR(CAR(l)));
         V names = CDR(CAR(l));
         for (size_t k = 0; k < 2 && IS_PAIR(names); k++, names = CDR(names))
-            definitions = cons(
-                LIST(ids[F_DEFINE], CAR(names),
-                     record_proc(k == 0 ? CODE_REF : CODE_SET, CAR(names),
-                                 k + 1, i, type_only)),
-                definitions);
+            definitions =
+                cons(LIST(ids[F_DEFINE], CAR(names),
+                          record_proc(k == 0 ? CODE_REF : CODE_SET, CAR(names),
+                                      k + 1, i, type_only)),
+                     definitions);
     }
     return reverse(definitions);
 }
@@ -146,7 +150,8 @@ static bool feature(V x)
     if (op == sym("not"))
         return IS_PAIR(l) && !feature(CAR(l));
     if (op == sym("library"))
-        return IS_PAIR(l) && IS_PAIR(CAR(l)) && strip(CAR(CAR(l))) == sym("scheme");
+        return IS_PAIR(l) && IS_PAIR(CAR(l)) &&
+               strip(CAR(CAR(l))) == sym("scheme");
     bool all = op == sym("and");
     for (; IS_PAIR(l); l = CDR(l))
         if (feature(CAR(l)) != all)
@@ -316,7 +321,8 @@ static N *cond(C *c, V clauses, V scope, bool tail)
     }
     N *a = compile(c, test, scope, false, FALSE);
     N *b = a != NULL ? sequence(c, rest, scope, tail) : NULL;
-    return branch(c, a, b, b != NULL ? cond(c, CDR(clauses), scope, tail) : NULL);
+    return branch(c, a, b,
+                  b != NULL ? cond(c, CDR(clauses), scope, tail) : NULL);
 }
 
 static N *case_form(C *c, V x, V scope, bool tail)
@@ -333,10 +339,10 @@ static N *case_form(C *c, V x, V scope, bool tail)
             return compile(c, LIST(ids[F_LET], LIST(LIST(t, key)), again),
                            scope, tail, FALSE);
         }
-        N *n = is_form(second(clause), scope, F_ARROW)
-                   ? compile(c, LIST(second(CDR(clause)), key), scope, tail,
-                             FALSE)
-                   : sequence(c, CDR(clause), scope, tail);
+        N *n =
+            is_form(second(clause), scope, F_ARROW)
+                ? compile(c, LIST(second(CDR(clause)), key), scope, tail, FALSE)
+                : sequence(c, CDR(clause), scope, tail);
         if (n == NULL)
             return NULL;
         if (is_form(CAR(clause), scope, F_ELSE))
@@ -347,8 +353,7 @@ static N *case_form(C *c, V x, V scope, bool tail)
     N *k = compile(c, key, scope, false, FALSE);
     if (k == NULL)
         return NULL;
-    return node_of(c, x_case, 3,
-                   (V[]){(V)k, reverse(clauses), (V)otherwise});
+    return node_of(c, x_case, 3, (V[]){(V)k, reverse(clauses), (V)otherwise});
 }
 
 static N *several(C *c, exec_fn exec, V forms, V scope, bool tail)
@@ -435,8 +440,7 @@ static N *define(C *c, V x, V scope)
     if (definition(c, FIX(F_DEFINE), x, scope, &id, &value) == D_BAD)
         return NULL;
     N *v = compile(c, value, scope, false, strip(id));
-    return v == NULL ? NULL
-                     : node_of(c, x_define, 2, (V[]){(V)v, strip(id)});
+    return v == NULL ? NULL : node_of(c, x_define, 2, (V[]){(V)v, strip(id)});
 }
 
 N *special_form(C *c, V syntax, V x, V scope, bool tail, V name)

@@ -13,7 +13,8 @@ static V output(C *c, const char *who, V port)
 {
     if (port == DEFAULT)
         port = parameter_value(c, current_output);
-    if (!IS_PORT(port) || PORT(port)->input == TRUE || PORT(port)->open == FALSE)
+    if (!IS_PORT(port) || PORT(port)->input == TRUE ||
+        PORT(port)->open == FALSE)
         return wrong_type(c, who, port);
     return port;
 }
@@ -22,7 +23,8 @@ static V input(C *c, const char *who, V port)
 {
     if (port == DEFAULT)
         port = parameter_value(c, current_input);
-    if (!IS_PORT(port) || PORT(port)->input == FALSE || PORT(port)->open == FALSE)
+    if (!IS_PORT(port) || PORT(port)->input == FALSE ||
+        PORT(port)->open == FALSE)
         return wrong_type(c, who, port);
     return port;
 }
@@ -185,7 +187,8 @@ static R p_open_output_string(C *c)
 
 static R p_get_output_string(C *c, V port)
 {
-    if (!IS_PORT(port) || PORT(port)->fd != FIX(-1) || PORT(port)->input == TRUE)
+    if (!IS_PORT(port) || PORT(port)->fd != FIX(-1) ||
+        PORT(port)->input == TRUE)
         return RET(wrong_type(c, "get-output-string", port));
     return RET(port_contents(port));
 }
@@ -205,7 +208,8 @@ static R p_open_output_bytes(C *c)
 
 static R p_get_output_bytes(C *c, V port)
 {
-    if (!IS_PORT(port) || PORT(port)->fd != FIX(-1) || PORT(port)->input == TRUE)
+    if (!IS_PORT(port) || PORT(port)->fd != FIX(-1) ||
+        PORT(port)->input == TRUE)
         return RET(wrong_type(c, "get-output-bytevector", port));
     struct text *t = STR(port_contents(port))->text;
     V b = make_bytes(t->length);

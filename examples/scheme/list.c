@@ -43,8 +43,9 @@ static R path(C *c, V x, const char *name)
 }
 
 #define PATHS(X)                                                               \
-    X(car) X(cdr) X(caar) X(cadr) X(cdar) X(cddr) X(caaar) X(caadr) X(cadar)   \
-    X(caddr) X(cdaar) X(cdadr) X(cddar) X(cdddr) X(cadddr) X(cddddr)
+    X(car)                                                                     \
+    X(cdr) X(caar) X(cadr) X(cdar) X(cddr) X(caaar) X(caadr) X(cadar) X(caddr) \
+        X(cdaar) X(cdadr) X(cddar) X(cdddr) X(cadddr) X(cddddr)
 #define PATH(name)                                                             \
     static R p_##name(C *c, V x)                                               \
     {                                                                          \
@@ -408,7 +409,8 @@ static R p_vector_copy_to(C *c, size_t n, const V *a)
 {
     size_t lo, hi;
     if (!IS_VECTOR(a[0]) || !IS_VECTOR(a[2]))
-        return RET(wrong_type(c, "vector-copy!", IS_VECTOR(a[0]) ? a[2] : a[0]));
+        return RET(
+            wrong_type(c, "vector-copy!", IS_VECTOR(a[0]) ? a[2] : a[0]));
     if (!range(c, "vector-copy!", n > 3 ? a[3] : DEFAULT,
                n > 4 ? a[4] : DEFAULT, LENGTH(a[2]), &lo, &hi))
         return RET(UNWIND);

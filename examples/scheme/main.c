@@ -72,7 +72,8 @@ static int open_parens(V s)
                     i++;
             if (i >= t->length)
                 return -1;
-        } else if (ch == '#' && i + 2 < t->length && text_ref(t, i + 1) == '\\') {
+        } else if (ch == '#' && i + 2 < t->length &&
+                   text_ref(t, i + 1) == '\\') {
             i += 2;
         } else if (ch == '(' || ch == '[') {
             depth++;
@@ -96,8 +97,8 @@ static void prompt(C *c)
 {
     bool terminal = is_terminal(0);
     if (terminal)
-        port_puts(stdout_port, "Scheme on " MEM_NAME
-                               ". End with (exit) or Ctrl-D.\n");
+        port_puts(stdout_port,
+                  "Scheme on " MEM_NAME ". End with (exit) or Ctrl-D.\n");
     port_flush(stdout_port);
     history_open();
     for (;;) {
@@ -146,7 +147,8 @@ static void run(void *unused)
     thread_init();
     syntax_init();
     V text = string_from(prelude);
-    if (!settle(c, load_port(c, open_string_input(text), string_from("prelude"))))
+    if (!settle(c,
+                load_port(c, open_string_input(text), string_from("prelude"))))
         return;
     bool interactive = true, stats = false, going = true;
     for (int i = 1; i < start.argc && going; i++) {

@@ -49,7 +49,8 @@ void *mem_bytes(size_t n)
 
 /* Written with the allocation lock held. */
 static uint64_t pause_start, pauses;
-static uint32_t pause_us[1 << 16]; /* the first ones; the longest is kept anyway */
+static uint32_t
+    pause_us[1 << 16]; /* the first ones; the longest is kept anyway */
 static uint64_t pause_max;
 
 static uint64_t now(void)
@@ -87,7 +88,7 @@ void mem_stats(struct mem_stats *s)
     memcpy(copy, pause_us, n * sizeof *copy);
     qsort(copy, n, sizeof *copy, by_value);
     *s = (struct mem_stats){
-        GC_get_gc_no(), pauses, copy[n / 2] * UINT64_C(1000), pause_max,
+        GC_get_gc_no(),     pauses, copy[n / 2] * UINT64_C(1000), pause_max,
         GC_get_heap_size(), 0};
     free(copy);
 }

@@ -74,9 +74,9 @@ void mem_stats(struct mem_stats *s)
 {
     struct tarn_gc_stats t = {.struct_size = sizeof t};
     tarn_gc_stats(&t);
-    *s = (struct mem_stats){t.cycles,         t.pause.count,
-                            t.pause.p50_ns,   t.pause.max_ns,
-                            t.heap_mapped_bytes, t.stack_mapped_bytes};
+    *s = (struct mem_stats){
+        t.cycles,       t.pause.count,       t.pause.p50_ns,
+        t.pause.max_ns, t.heap_mapped_bytes, t.stack_mapped_bytes};
 }
 
 int mem_run(void (*fn)(void *), void *arg)
@@ -90,6 +90,7 @@ int mem_run(void (*fn)(void *), void *arg)
     struct tarn_options o;
     tarn_options_init(&o);
     o.stackmax = INT64_C(16) << 30; /* ten million calls take 2 GB */
+    o.gcpercent = 200;              /* memory for time */
     o.heapmin = 32 << 20;           /* small programs collect seldom */
     if (tarn_main(&o, fn, arg) == TARN_OK)
         return 0;

@@ -484,9 +484,9 @@ V number_to_string(V v, int radix)
 
 static bool is_digit(char ch, int radix)
 {
-    int d = ch >= '0' && ch <= '9'   ? ch - '0'
-            : (ch | 32) >= 'a'       ? (ch | 32) - 'a' + 10
-                                     : 99;
+    int d = ch >= '0' && ch <= '9' ? ch - '0'
+            : (ch | 32) >= 'a'     ? (ch | 32) - 'a' + 10
+                                   : 99;
     return d < radix;
 }
 

@@ -312,8 +312,8 @@ V intern(V name)
     V *bucket = &symbols[h % SYMBOLS];
     thr_acquire(&symbols_lock);
     V s = *bucket;
-    while (s != 0 && (SYM(s)->hash != FIX(h) ||
-                      !string_equal(SYM(s)->name, name)))
+    while (s != 0 &&
+           (SYM(s)->hash != FIX(h) || !string_equal(SYM(s)->name, name)))
         s = SYM(s)->next;
     if (s == 0) {
         V own = substring(name, 0, STR(name)->text->length);
@@ -506,8 +506,8 @@ static R make_equal_table(C *c, size_t n, const V *a)
     (void)c;
     bool by_equal = true; /* (make-hash-table [equal? ...]) */
     if (n > 0)
-        by_equal = a[0] != SYM(sym("eq?"))->value &&
-                   a[0] != SYM(sym("eqv?"))->value;
+        by_equal =
+            a[0] != SYM(sym("eq?"))->value && a[0] != SYM(sym("eqv?"))->value;
     return RET(make_table(by_equal));
 }
 

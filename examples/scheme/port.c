@@ -73,9 +73,12 @@ static bool refill(struct port *p)
             while (start > 0 && start > n - 4 && (buffer[start] & 0xc0) == 0x80)
                 start--;
             unsigned char first = (unsigned char)buffer[start];
-            intptr_t wants = first < 0xc0 ? 1 : first < 0xe0 ? 2
-                             : first < 0xf0 ? 3 : 4;
-            if (n - start >= wants || read_some((int)INT(p->fd), buffer + n, 1) != 1)
+            intptr_t wants = first < 0xc0   ? 1
+                             : first < 0xe0 ? 2
+                             : first < 0xf0 ? 3
+                                            : 4;
+            if (n - start >= wants ||
+                read_some((int)INT(p->fd), buffer + n, 1) != 1)
                 break;
             n++;
         }

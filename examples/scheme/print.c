@@ -49,9 +49,9 @@ static void write_char(struct printer *pr, uint32_t c)
     static const struct {
         uint32_t c;
         const char *name;
-    } names[] = {{' ', "space"},  {'\n', "newline"}, {'\t', "tab"},
-                 {0, "null"},     {'\r', "return"},  {7, "alarm"},
-                 {8, "backspace"}, {127, "delete"},  {27, "escape"}};
+    } names[] = {{' ', "space"},   {'\n', "newline"}, {'\t', "tab"},
+                 {0, "null"},      {'\r', "return"},  {7, "alarm"},
+                 {8, "backspace"}, {127, "delete"},   {27, "escape"}};
     port_puts_raw(pr->p, "#\\");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (names[i].c == c) {

@@ -8,7 +8,8 @@ static V lines;
 
 V line_of(V pair)
 {
-    return lines != 0 && IS_PAIR(pair) ? table_get(lines, pair, FIX(0)) : FIX(0);
+    return lines != 0 && IS_PAIR(pair) ? table_get(lines, pair, FIX(0))
+                                       : FIX(0);
 }
 
 void lines_forget(void)
@@ -162,9 +163,10 @@ static V read_string(struct reader *r, int32_t end)
                 c = port_get_raw(r->p);
                 if (c == ';')
                     break;
-                int d = c >= '0' && c <= '9'                 ? c - '0'
-                        : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                             : -1;
+                int d = c >= '0' && c <= '9' ? c - '0'
+                        : (c | 32) >= 'a' && (c | 32) <= 'f'
+                            ? (c | 32) - 'a' + 10
+                            : -1;
                 if (d < 0 || code > 0x10ffff)
                     return bad(r, "bad character in a string");
                 code = code * 16 + (uint32_t)d;

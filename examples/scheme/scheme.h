@@ -35,16 +35,16 @@
 #define DEFAULT ((V)0x56)
 #define UNWIND ((V)0x0a)
 
-#define SPECIAL(v) UNLIKELY(((v) & 9) == 8)
-#define IS_TAIL(v) UNLIKELY(((v) & 15) == 8)
+#define SPECIAL(v) UNLIKELY(((v)&9) == 8)
+#define IS_TAIL(v) UNLIKELY(((v)&15) == 8)
 
 #define BOOL(x) ((x) ? TRUE : FALSE)
-#define IS_FIX(v) ((v) & 1)
+#define IS_FIX(v) ((v)&1)
 #define FIX(n) ((V)(n) << 1 | 1)
 #define INT(v) ((intptr_t)(v) >> 1)
 #define FIX_MAX (INTPTR_MAX >> 1)
 #define FIX_MIN (INTPTR_MIN >> 1)
-#define IS_CHAR(v) (((v) & 0xff) == 0x76)
+#define IS_CHAR(v) (((v)&0xff) == 0x76)
 #define CHAR(c) ((V)(c) << 8 | 0x76)
 #define CODEPOINT(v) ((uint32_t)((v) >> 8))
 
@@ -52,7 +52,7 @@ struct object {
     V header; /* type | length << 16; or the car of a pair */
 };
 #define HEADER(v) (((struct object *)(v))->header)
-#define IS_HEAP(v) (((v) & 15) == 0)
+#define IS_HEAP(v) (((v)&15) == 0)
 #define IS_OBJ(v) (IS_HEAP(v) && (HEADER(v) & 15) == 12)
 #define TYPE(v) ((enum type)(HEADER(v) & 0xffff))
 #define IS(v, t) (IS_HEAP(v) && (HEADER(v) & 0xffff) == (t))
@@ -262,24 +262,25 @@ enum code_kind {
 /* What procedures have in common that differ in their data only. */
 struct code {
     uint8_t kind;
-    uint8_t rest;   /* takes more arguments than `required` */
+    uint8_t rest; /* takes more arguments than `required` */
     uint16_t required;
     uint16_t slots; /* words of the frame */
     uint16_t max;   /* of primitives: most arguments */
     V name;
     N *body;
-    void *fn;  /* of primitives, by max: R fn(C *, V, V, V) or with a vector */
-    V op;      /* of primitives: how calls are compiled */
+    void *fn; /* of primitives, by max: R fn(C *, V, V, V) or with a vector */
+    V op;     /* of primitives: how calls are compiled */
     V file;
 };
-#define SIG(kind, rest, required) ((uint32_t)((kind) | (rest) << 8 | (required) << 16))
+#define SIG(kind, rest, required)                                              \
+    ((uint32_t)((kind) | (rest) << 8 | (required) << 16))
 #define SIG_OF(code) (*(const uint32_t *)(const void *)(code))
 
 struct proc {
     struct code *code;
     V data;
 };
-#define IS_PROC(v) (((v) & 15) == 4)
+#define IS_PROC(v) (((v)&15) == 4)
 #define PROC(v) ((struct proc *)((v)-4))
 
 #define RET(x) ((R){(x), NULL})
@@ -378,8 +379,19 @@ int64_t wall_clock_us(void);
 V read_line_edited(const char *prompt); /* string; EOFV */
 void history_open(void);
 void print_statistics(void);
-enum { M_SQRT, M_EXP, M_LOG, M_SIN, M_COS, M_TAN, M_ASIN, M_ACOS, M_ATAN,
-       M_ATAN2, M_POW };
+enum {
+    M_SQRT,
+    M_EXP,
+    M_LOG,
+    M_SIN,
+    M_COS,
+    M_TAN,
+    M_ASIN,
+    M_ACOS,
+    M_ATAN,
+    M_ATAN2,
+    M_POW
+};
 
 /* --- read.c, print.c, port.c -------------------------------------------------- */
 
@@ -423,7 +435,8 @@ N *node(C *c, exec_fn exec, size_t n);
 R invoke(C *c, V f, size_t n, const V *args); /* may return a tail call */
 V apply(C *c, V f, size_t n, const V *args);  /* makes it */
 R finish_slow(C *c, R r);
-V throw(C *c, V payload, bool continuable); /* UNWIND, or what a handler returns */
+V throw(C * c, V payload,
+        bool continuable); /* UNWIND, or what a handler returns */
 V fail(C *c, const char *message, V irritants);
 V fail1(C *c, const char *message, V irritant);
 V wrong_type(C *c, const char *who, V what);
@@ -451,9 +464,31 @@ void prims_add(const struct prim *p, size_t n);
 /* How calls of some primitives are compiled. */
 enum {
     P_NONE,
-    P_CAR, P_CDR, P_CONS, P_NULLP, P_PAIRP, P_NOT, P_EQ, P_ADD, P_SUB, P_MUL,
-    P_LT, P_GT, P_LE, P_GE, P_NUMEQ, P_ZEROP, P_VECTOR_REF, P_VECTOR_SET, P_CADR,
-    P_CDDR, P_CAAR, P_SET_CAR, P_SET_CDR, P_REMAINDER, P_QUOTIENT,
+    P_CAR,
+    P_CDR,
+    P_CONS,
+    P_NULLP,
+    P_PAIRP,
+    P_NOT,
+    P_EQ,
+    P_ADD,
+    P_SUB,
+    P_MUL,
+    P_LT,
+    P_GT,
+    P_LE,
+    P_GE,
+    P_NUMEQ,
+    P_ZEROP,
+    P_VECTOR_REF,
+    P_VECTOR_SET,
+    P_CADR,
+    P_CDDR,
+    P_CAAR,
+    P_SET_CAR,
+    P_SET_CDR,
+    P_REMAINDER,
+    P_QUOTIENT,
 };
 
 void list_init(void);

@@ -30,8 +30,7 @@ static bool range(C *c, const char *who, V from, V to, size_t length,
 
 static uint32_t upcase(uint32_t ch)
 {
-    if ((ch >= 'a' && ch <= 'z') ||
-        (ch >= 0xe0 && ch <= 0xfe && ch != 0xf7) ||
+    if ((ch >= 'a' && ch <= 'z') || (ch >= 0xe0 && ch <= 0xfe && ch != 0xf7) ||
         (ch >= 0x3b1 && ch <= 0x3c9 && ch != 0x3c2) ||
         (ch >= 0x430 && ch <= 0x44f))
         return ch - 32;
@@ -40,8 +39,7 @@ static uint32_t upcase(uint32_t ch)
 
 static uint32_t downcase(uint32_t ch)
 {
-    if ((ch >= 'A' && ch <= 'Z') ||
-        (ch >= 0xc0 && ch <= 0xde && ch != 0xd7) ||
+    if ((ch >= 'A' && ch <= 'Z') || (ch >= 0xc0 && ch <= 0xde && ch != 0xd7) ||
         (ch >= 0x391 && ch <= 0x3a9) || (ch >= 0x410 && ch <= 0x42f))
         return ch + 32;
     return ch >= 0x400 && ch <= 0x40f ? ch + 80 : ch;
@@ -134,9 +132,10 @@ static R compare_strings(C *c, const char *who, size_t n, const V *a,
 }
 
 #define COMPARES(X)                                                            \
-    X(lt, "<?", LT) X(gt, ">?", GT) X(le, "<=?", LT | EQ)                      \
-    X(ge, ">=?", GT | EQ) X(eq, "=?", EQ) X(ci_eq, "-ci=?", EQ | CI)           \
-    X(ci_lt, "-ci<?", LT | CI) X(ci_gt, "-ci>?", GT | CI)
+    X(lt, "<?", LT)                                                            \
+    X(gt, ">?", GT) X(le, "<=?", LT | EQ) X(ge, ">=?", GT | EQ)                \
+        X(eq, "=?", EQ) X(ci_eq, "-ci=?", EQ | CI) X(ci_lt, "-ci<?", LT | CI)  \
+            X(ci_gt, "-ci>?", GT | CI)
 #define COMPARE(name, text, by)                                                \
     static R p_char_##name(C *c, size_t n, const V *a)                         \
     {                                                                          \

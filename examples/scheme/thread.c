@@ -1,7 +1,6 @@
 /* thread.c - primitives for goroutines and channels. */
 #include "scheme.h"
 
-
 static void begin(void *arg)
 {
     C *c = arg;
@@ -122,9 +121,9 @@ static R p_select(C *c, V l, V has_default)
         V k = CAR(l);
         if (!IS_PAIR(k) || !IS(CAR(k), T_CHANNEL))
             return RET(wrong_type(c, "select", k));
-        cases[i] = (struct thr_case){CHANNEL(CAR(k))->chan, IS_PAIR(CDR(k)),
-                                     IS_PAIR(CDR(k)) ? CAR(CDR(k)) : FALSE,
-                                     false};
+        cases[i] =
+            (struct thr_case){CHANNEL(CAR(k))->chan, IS_PAIR(CDR(k)),
+                              IS_PAIR(CDR(k)) ? CAR(CDR(k)) : FALSE, false};
     }
     int chosen = thr_select(cases, (size_t)n, has_default != FALSE);
     if (chosen < 0)

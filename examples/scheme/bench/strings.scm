@@ -5,7 +5,7 @@
   (let ((p (open-output-string)))
     (write i p)
     (write-char #\: p)
-    (write-string (string-append "item-" (digits (* i i)) "/" (digits (remainder i 97))) p)
+    (display (string-append "item-" (digits (* i i)) "/" (digits (remainder i 97))) p)
     (get-output-string p)))
 (define (fields s)
   (let loop ((i 0) (start 0) (l '()))

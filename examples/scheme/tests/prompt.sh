@@ -21,3 +21,16 @@ b
 in out'
 diff <(printf '%s\n' "$want") <(printf '%s\n' "$said")
 [ "$status" -eq 3 ]
+
+# On a terminal a library edits the line: Ctrl-A goes to its beginning.
+if [ "${2:-}" = edit ]; then
+    if ! command -v script >/dev/null; then
+        echo "SKIPPED: editing on a terminal (no program \"script\")"
+        exit 0
+    fi
+    said=$(printf '+ 40 2)\001(\n(exit)\n' | TERM=vt100 script -qec "$1" /dev/null)
+    grep -q '^42' <<<"$said" || {
+        printf 'no 42 in:\n%s\n' "$said"
+        exit 1
+    }
+fi
