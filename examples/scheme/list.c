@@ -317,10 +317,7 @@ static R p_make_vector(C *c, V n, V fill)
 static R p_vector(C *c, size_t n, const V *a)
 {
     (void)c;
-    V v = make_vector(n, FALSE);
-    for (size_t i = 0; i < n; i++)
-        mem_set(&VEC(v)->items[i], a[i]);
-    return RET(v);
+    return RET(make_vector_of(n, a));
 }
 
 static R p_vector_length(C *c, V v)

@@ -20,8 +20,23 @@ static V make_items(enum type type, size_t n)
 V make_vector(size_t n, V fill)
 {
     V v = make_items(T_VECTOR, n);
+    if (fill == 0)
+        return v;
+    if (!IS_HEAP(fill) && !IS_PROC(fill)) {
+        for (size_t i = 0; i < n; i++)
+            VEC(v)->items[i] = fill; /* no reference */
+        return v;
+    }
     for (size_t i = 0; i < n; i++)
         mem_init(&VEC(v)->items[i], fill);
+    return v;
+}
+
+V make_vector_of(size_t n, const V *items)
+{
+    V v = make_items(T_VECTOR, n);
+    for (size_t i = 0; i < n; i++)
+        mem_init(&VEC(v)->items[i], items[i]);
     return v;
 }
 

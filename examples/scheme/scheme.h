@@ -304,6 +304,7 @@ static inline V flonum(double d)
 
 V make_proc(struct code *code, V data);
 V make_vector(size_t n, V fill);
+V make_vector_of(size_t n, const V *items);
 V make_values(size_t n, const V *v);
 V make_bytes(size_t n);
 struct text *make_text(size_t length, size_t width);
