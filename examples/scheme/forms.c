@@ -2,22 +2,20 @@
  * are aliases of global meaning: what the program binds does not matter to them. */
 #include "compile.h"
 
+/* clang-format off */
 #define FORMS(X)                                                               \
-    X(QUOTE, "quote")                                                          \
-    X(QUASIQUOTE, "quasiquote") X(LAMBDA, "lambda") X(SET, "set!") X(          \
-        IF, "if") X(LET, "let") X(LETSTAR, "let*") X(LETREC, "letrec")         \
-        X(LETRECSTAR, "letrec*") X(COND, "cond") X(CASE, "case") X(AND, "and") \
-            X(OR, "or") X(WHEN, "when") X(UNLESS, "unless") X(DO, "do")        \
-                X(LETSYNTAX, "let-syntax") X(LETRECSYNTAX, "letrec-syntax")    \
-                    X(CASELAMBDA, "case-lambda") X(DELAY, "delay") X(          \
-                        DELAYFORCE, "delay-force") X(IMPORT, "import")         \
-                        X(UNQUOTE, "unquote") X(SPLICING, "unquote-splicing")  \
-                            X(ARROW, "=>") X(ELSE, "else")                     \
-                                X(SYNTAXERROR, "syntax-error")                 \
-                                    X(DEFINE, "define") X(BEGIN, "begin")      \
-                                        X(DEFINESYNTAX, "define-syntax")       \
-                                            X(RECORD, "define-record-type")    \
-                                                X(CONDEXPAND, "cond-expand")
+    X(QUOTE, "quote") X(QUASIQUOTE, "quasiquote") X(LAMBDA, "lambda")          \
+    X(SET, "set!") X(IF, "if") X(LET, "let") X(LETSTAR, "let*")                \
+    X(LETREC, "letrec") X(LETRECSTAR, "letrec*") X(COND, "cond")               \
+    X(CASE, "case") X(AND, "and") X(OR, "or") X(WHEN, "when")                  \
+    X(UNLESS, "unless") X(DO, "do") X(LETSYNTAX, "let-syntax")                 \
+    X(LETRECSYNTAX, "letrec-syntax") X(CASELAMBDA, "case-lambda")              \
+    X(DELAY, "delay") X(DELAYFORCE, "delay-force") X(IMPORT, "import")         \
+    X(UNQUOTE, "unquote") X(SPLICING, "unquote-splicing") X(ARROW, "=>")       \
+    X(ELSE, "else") X(SYNTAXERROR, "syntax-error") X(DEFINE, "define")         \
+    X(BEGIN, "begin") X(DEFINESYNTAX, "define-syntax")                         \
+    X(RECORD, "define-record-type") X(CONDEXPAND, "cond-expand")
+/* clang-format on */
 
 #define FORM_ENUM(name, text) F_##name,
 enum form { F_NONE, FORMS(FORM_ENUM) F_END };

@@ -42,10 +42,11 @@ static R path(C *c, V x, const char *name)
     return RET(v);
 }
 
+/* clang-format off */
 #define PATHS(X)                                                               \
-    X(car)                                                                     \
-    X(cdr) X(caar) X(cadr) X(cdar) X(cddr) X(caaar) X(caadr) X(cadar) X(caddr) \
-        X(cdaar) X(cdadr) X(cddar) X(cdddr) X(cadddr) X(cddddr)
+    X(car) X(cdr) X(caar) X(cadr) X(cdar) X(cddr) X(caaar) X(caadr) X(cadar)   \
+    X(caddr) X(cdaar) X(cdadr) X(cddar) X(cdddr) X(cadddr) X(cddddr)
+/* clang-format on */
 #define PATH(name)                                                             \
     static R p_##name(C *c, V x)                                               \
     {                                                                          \

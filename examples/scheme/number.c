@@ -1,6 +1,5 @@
-/* number.c - numbers: fixnums, bignums and flonums. There are no fractions: what
- * does not divide becomes a flonum. */
-#include "scheme.h"
+/* number.c - numbers: fixnums, bignums, fractions of them, and flonums. */
+#include "port.h"
 
 #include <math.h>
 #include <string.h>
@@ -12,13 +11,50 @@ bool is_exact_integer(V v)
 
 bool is_number(V v)
 {
-    return is_exact_integer(v) || IS_FLO(v);
+    return is_exact_integer(v) || IS_FLO(v) || IS_RATIO(v);
 }
 
 double to_double(V v)
 {
+    if (IS_RATIO(v))
+        return to_double(RATIO(v)->num) / to_double(RATIO(v)->den);
     return IS_FIX(v) ? (double)INT(v) : IS_FLO(v) ? FLO(v) : big_to_double(v);
 }
+
+static V num_gcd(V a, V b);
+static void divide(V a, V b, V *q, V *r);
+
+static V numerator(V v)
+{
+    return IS_RATIO(v) ? RATIO(v)->num : v;
+}
+
+static V denominator(V v)
+{
+    return IS_RATIO(v) ? RATIO(v)->den : FIX(1);
+}
+
+/* n / d in lowest terms; d is not 0. */
+static V make_ratio(V n, V d)
+{
+    V g = num_gcd(n, d), rest;
+    if (num_cmp(d, FIX(0)) < 0)
+        g = num_sub(NULL, FIX(0), g);
+    divide(n, g, &n, &rest);
+    divide(d, g, &d, &rest);
+    if (d == FIX(1))
+        return n;
+    struct ratio *r = mem_words(3);
+    r->header = T_RATIO;
+    mem_init(&r->num, n);
+    mem_init(&r->den, d);
+    return (V)r;
+}
+
+#define ANY_RATIO(a, b) (IS_RATIO(a) || IS_RATIO(b))
+/* a's numerator times b's denominator */
+#define CROSS(a, b) num_mul(NULL, numerator(a), denominator(b))
+#define DENOMINATORS(a, b) num_mul(NULL, denominator(a), denominator(b))
 
 static V not_number(C *c, const char *who, V a, V b)
 {
@@ -33,6 +69,9 @@ V num_add(C *c, V a, V b)
         return not_number(c, "+", a, b);
     if (IS_FLO(a) || IS_FLO(b))
         return flonum(to_double(a) + to_double(b));
+    if (ANY_RATIO(a, b))
+        return make_ratio(num_add(c, CROSS(a, b), CROSS(b, a)),
+                          DENOMINATORS(a, b));
     return big_add(a, b, false);
 }
 
@@ -44,6 +83,9 @@ V num_sub(C *c, V a, V b)
         return not_number(c, "-", a, b);
     if (IS_FLO(a) || IS_FLO(b))
         return flonum(to_double(a) - to_double(b));
+    if (ANY_RATIO(a, b))
+        return make_ratio(num_sub(c, CROSS(a, b), CROSS(b, a)),
+                          DENOMINATORS(a, b));
     return big_add(a, b, true);
 }
 
@@ -57,6 +99,9 @@ V num_mul(C *c, V a, V b)
         return not_number(c, "*", a, b);
     if (IS_FLO(a) || IS_FLO(b))
         return flonum(to_double(a) * to_double(b));
+    if (ANY_RATIO(a, b))
+        return make_ratio(num_mul(c, numerator(a), numerator(b)),
+                          DENOMINATORS(a, b));
     return big_mul(a, b);
 }
 
@@ -69,11 +114,13 @@ int num_cmp(V a, V b)
         if (x != x || y != y)
             return 2;
         if (x == y && IS_FLO(a) != IS_FLO(b) && fabs(x) < 1e300 &&
-            fabs(x) > 9e15)
+            fabs(x) > 9e15 && !ANY_RATIO(a, b))
             return big_cmp(IS_FLO(a) ? big_from_double(x) : a,
                            IS_FLO(b) ? big_from_double(y) : b);
         return (x > y) - (x < y);
     }
+    if (ANY_RATIO(a, b))
+        return num_cmp(CROSS(a, b), CROSS(b, a));
     return big_cmp(a, b);
 }
 
@@ -177,12 +224,8 @@ static V num_div(C *c, V a, V b)
         return not_number(c, "/", a, b);
     if (b == FIX(0))
         return fail1(c, "division by zero", a);
-    if (!IS_FLO(a) && !IS_FLO(b)) {
-        V q, r;
-        divide(a, b, &q, &r);
-        if (r == FIX(0))
-            return q;
-    }
+    if (!IS_FLO(a) && !IS_FLO(b))
+        return make_ratio(CROSS(a, b), CROSS(b, a));
     return flonum(to_double(a) / to_double(b));
 }
 
@@ -288,11 +331,13 @@ static R p_lcm(C *c, size_t n, const V *a)
     }
 PREDICATE(p_number_p, is_number(x))
 PREDICATE(p_integer_p, is_integer(x))
-PREDICATE(p_rational_p, is_exact_integer(x) || (IS_FLO(x) && isfinite(FLO(x))))
+PREDICATE(p_rational_p,
+          is_exact_integer(x) || IS_RATIO(x) || (IS_FLO(x) && isfinite(FLO(x))))
 PREDICATE(p_exact_integer_p, is_exact_integer(x))
 PREDICATE(p_nan_p, IS_FLO(x) && FLO(x) != FLO(x))
 PREDICATE(p_infinite_p, IS_FLO(x) && isinf(FLO(x)))
-PREDICATE(p_finite_p, is_exact_integer(x) || (IS_FLO(x) && isfinite(FLO(x))))
+PREDICATE(p_finite_p,
+          is_exact_integer(x) || IS_RATIO(x) || (IS_FLO(x) && isfinite(FLO(x))))
 
 #define ON_NUMBER(name, text, condition)                                       \
     static R name(C *c, V x)                                                   \
@@ -311,10 +356,72 @@ ON_NUMBER(p_abs, "abs",
           IS_FLO(x)                  ? flonum(fabs(FLO(x)))
           : num_cmp(x, FIX(0)) == -1 ? num_sub(c, FIX(0), x)
                                      : x)
-ON_NUMBER(p_floor, "floor", IS_FLO(x) ? flonum(floor(FLO(x))) : x)
-ON_NUMBER(p_ceiling, "ceiling", IS_FLO(x) ? flonum(ceil(FLO(x))) : x)
-ON_NUMBER(p_truncate, "truncate", IS_FLO(x) ? flonum(trunc(FLO(x))) : x)
-ON_NUMBER(p_round, "round", IS_FLO(x) ? flonum(nearbyint(FLO(x))) : x)
+
+/* The next integer below a fraction. */
+static V ratio_floor(V x)
+{
+    V q, r;
+    divide(RATIO(x)->num, RATIO(x)->den, &q, &r);
+    return num_cmp(x, FIX(0)) < 0 ? num_sub(NULL, q, FIX(1)) : q;
+}
+
+static V ratio_round(V x)
+{
+    V down = ratio_floor(x), q, odd;
+    V rest = num_sub(NULL, num_sub(NULL, x, down), make_ratio(FIX(1), FIX(2)));
+    int side = num_cmp(rest, FIX(0));
+    divide(down, FIX(2), &q, &odd);
+    bool up = side > 0 || (side == 0 && odd != FIX(0));
+    return up ? num_add(NULL, down, FIX(1)) : down;
+}
+
+ON_NUMBER(p_floor, "floor",
+          IS_FLO(x)     ? flonum(floor(FLO(x)))
+          : IS_RATIO(x) ? ratio_floor(x)
+                        : x)
+ON_NUMBER(p_ceiling, "ceiling",
+          IS_FLO(x)     ? flonum(ceil(FLO(x)))
+          : IS_RATIO(x) ? num_add(c, ratio_floor(x), FIX(1))
+                        : x)
+ON_NUMBER(p_truncate, "truncate",
+          IS_FLO(x)                  ? flonum(trunc(FLO(x)))
+          : !IS_RATIO(x)             ? x
+          : num_cmp(x, FIX(0)) == -1 ? num_add(c, ratio_floor(x), FIX(1))
+                                     : ratio_floor(x))
+ON_NUMBER(p_round, "round",
+          IS_FLO(x)     ? flonum(nearbyint(FLO(x)))
+          : IS_RATIO(x) ? ratio_round(x)
+                        : x)
+
+/* What a flonum is exactly. */
+static V exact_value(V x)
+{
+    int exponent;
+    double m = frexp(FLO(x), &exponent);
+    V n = big_from_double(ldexp(m, 53));
+    V power = FIX(1);
+    for (int i = 0; i < (exponent < 53 ? 53 - exponent : exponent - 53); i++)
+        power = num_mul(NULL, power, FIX(2));
+    return exponent < 53 ? make_ratio(n, power) : num_mul(NULL, n, power);
+}
+
+static R p_numerator(C *c, V x)
+{
+    if (!is_number(x) || (IS_FLO(x) && !isfinite(FLO(x))))
+        return RET(wrong_type(c, "numerator", x));
+    if (IS_FLO(x))
+        return RET(flonum(to_double(numerator(exact_value(x)))));
+    return RET(numerator(x));
+}
+
+static R p_denominator(C *c, V x)
+{
+    if (!is_number(x) || (IS_FLO(x) && !isfinite(FLO(x))))
+        return RET(wrong_type(c, "denominator", x));
+    if (IS_FLO(x))
+        return RET(flonum(to_double(denominator(exact_value(x)))));
+    return RET(denominator(x));
+}
 
 static R parity(C *c, const char *who, V x, bool odd)
 {
@@ -338,14 +445,11 @@ static R p_even_p(C *c, V x)
 
 static R p_exact(C *c, V x)
 {
-    if (is_exact_integer(x))
+    if (is_exact_integer(x) || IS_RATIO(x))
         return RET(x);
-    if (!is_integer(x))
+    if (!IS_FLO(x) || !isfinite(FLO(x)))
         return RET(wrong_type(c, "exact", x));
-    double d = FLO(x);
-    if (fabs(d) < 4e18)
-        return RET(int_to_value((intptr_t)d));
-    return RET(big_from_double(d));
+    return RET(exact_value(x));
 }
 
 static V integer_sqrt(C *c, V n)
@@ -380,6 +484,11 @@ static R p_sqrt(C *c, V x)
         if (num_cmp(num_mul(c, s, s), x) == 0)
             return RET(s);
     }
+    if (IS_RATIO(x)) {
+        R n = p_sqrt(c, RATIO(x)->num), d = p_sqrt(c, RATIO(x)->den);
+        if (!IS_FLO(n.v) && !IS_FLO(d.v))
+            return RET(make_ratio(n.v, d.v));
+    }
     return RET(flonum(sqrt(to_double(x))));
 }
 
@@ -397,6 +506,8 @@ static R p_expt(C *c, V a, V b)
         }
         return RET(r);
     }
+    if (IS_FIX(b) && !IS_FLO(a) && a != FIX(0))
+        return RET(num_div(c, FIX(1), p_expt(c, a, FIX(-INT(b))).v));
     return RET(flonum(math(M_POW, to_double(a), to_double(b))));
 }
 
@@ -466,6 +577,13 @@ V number_to_string(V v, int radix)
     char s[80];
     if (IS_BIG(v))
         return big_to_string(v, radix);
+    if (IS_RATIO(v)) {
+        V port = open_output_string();
+        print(NULL, number_to_string(RATIO(v)->num, radix), port, false, false);
+        port_puts(port, "/");
+        print(NULL, number_to_string(RATIO(v)->den, radix), port, false, false);
+        return port_contents(port);
+    }
     if (IS_FLO(v)) {
         format_double(FLO(v), s, sizeof s);
         return string_from(s);
@@ -523,6 +641,19 @@ V parse_number(const char *s, size_t n, int radix)
             v = num_sub(NULL, FIX(0), v);
     } else {
         size_t digits = i - start;
+        if (i < n && s[i] == '/' && digits > 0) {
+            size_t slash = i++;
+            while (i < n && is_digit(s[i], radix))
+                i++;
+            if (i < n || i == slash + 1)
+                return FALSE;
+            V num = big_parse(s + start, digits, radix);
+            V den = big_parse(s + slash + 1, n - slash - 1, radix);
+            if (den == FIX(0))
+                return FALSE;
+            v = make_ratio(s[0] == '-' ? num_sub(NULL, FIX(0), num) : num, den);
+            return exactness == 'i' ? flonum(to_double(v)) : v;
+        }
         if (radix != 10)
             return FALSE;
         if (i < n && s[i] == '.')
@@ -546,7 +677,7 @@ V parse_number(const char *s, size_t n, int radix)
     if (exactness == 'i' && !IS_FLO(v))
         return flonum(to_double(v));
     if (exactness == 'e' && IS_FLO(v))
-        return is_integer(v) ? big_from_double(FLO(v)) : FALSE;
+        return isfinite(FLO(v)) ? exact_value(v) : FALSE;
     return v;
 }
 
@@ -640,6 +771,8 @@ void number_init(void)
         {"exact->inexact", p_inexact, 1, 1, 0},
         {"abs", p_abs, 1, 1, 0},
         {"magnitude", p_abs, 1, 1, 0},
+        {"numerator", p_numerator, 1, 1, 0},
+        {"denominator", p_denominator, 1, 1, 0},
         {"floor", p_floor, 1, 1, 0},
         {"ceiling", p_ceiling, 1, 1, 0},
         {"truncate", p_truncate, 1, 1, 0},

@@ -361,6 +361,9 @@ bool eqv(V a, V b)
         return memcmp(&FLO(a), &FLO(b), sizeof(double)) == 0;
     if (TYPE(a) == T_BIGNUM)
         return big_cmp(a, b) == 0;
+    if (TYPE(a) == T_RATIO)
+        return eqv(RATIO(a)->num, RATIO(b)->num) &&
+               eqv(RATIO(a)->den, RATIO(b)->den);
     return false;
 }
 
@@ -405,6 +408,8 @@ static uint64_t hash(V x, bool by_equal, unsigned fuel)
         return mix((uint64_t)(int64_t)FLO(x) + 7);
     if (IS_BIG(x))
         return big_hash(x);
+    if (IS_RATIO(x))
+        return mix(hash(RATIO(x)->num, false, 0) + 1);
     if (!by_equal || fuel == 0)
         return by_equal ? 1 : mix(x);
     if (IS_STRING(x))

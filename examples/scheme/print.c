@@ -167,6 +167,7 @@ static void print_object(struct printer *pr, V x)
         break;
     case T_FLONUM:
     case T_BIGNUM:
+    case T_RATIO:
         text(pr, number_to_string(x, 10));
         break;
     case T_VECTOR:

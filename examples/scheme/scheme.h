@@ -68,6 +68,7 @@ struct pair {
 
 #define TYPE_WORD(n) ((n) << 4 | 12)
 enum type {
+    T_RATIO = TYPE_WORD(21), /* an exact fraction */
     T_SYMBOL = TYPE_WORD(1),
     T_ALIAS = TYPE_WORD(2), /* an identifier that a macro has put in */
     T_STRING = TYPE_WORD(3),
@@ -148,6 +149,12 @@ struct bignum {
 };
 #define BIG(v) ((struct bignum *)(v))
 #define IS_BIG(v) IS(v, T_BIGNUM)
+
+struct ratio {
+    V header, num, den; /* without a common factor; den > 1 */
+};
+#define RATIO(v) ((struct ratio *)(v))
+#define IS_RATIO(v) IS(v, T_RATIO)
 
 struct record_type {
     V header, name, fields; /* list of symbols */

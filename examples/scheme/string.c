@@ -131,11 +131,12 @@ static R compare_strings(C *c, const char *who, size_t n, const V *a,
     return RET(BOOL(ok));
 }
 
+/* clang-format off */
 #define COMPARES(X)                                                            \
-    X(lt, "<?", LT)                                                            \
-    X(gt, ">?", GT) X(le, "<=?", LT | EQ) X(ge, ">=?", GT | EQ)                \
-        X(eq, "=?", EQ) X(ci_eq, "-ci=?", EQ | CI) X(ci_lt, "-ci<?", LT | CI)  \
-            X(ci_gt, "-ci>?", GT | CI)
+    X(lt, "<?", LT) X(gt, ">?", GT) X(le, "<=?", LT | EQ)                      \
+    X(ge, ">=?", GT | EQ) X(eq, "=?", EQ) X(ci_eq, "-ci=?", EQ | CI)           \
+    X(ci_lt, "-ci<?", LT | CI) X(ci_gt, "-ci>?", GT | CI)
+/* clang-format on */
 #define COMPARE(name, text, by)                                                \
     static R p_char_##name(C *c, size_t n, const V *a)                         \
     {                                                                          \

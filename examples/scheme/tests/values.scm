@@ -10,7 +10,7 @@
 (write-shared (let ((x (list 'a))) (list x x))) (newline)
 (define c (read (open-input-string "#0=(a b . #0#)")))
 (show (list (car c) (cadr c) (eq? c (cddr c)) (list? c)))
-(show (list 1e10 1.5e-7 12345678901234567890.0 -0.0 1e-10 (/ 1 3)))
+(show (list 1e10 1.5e-7 12345678901234567890.0 -0.0 1e-10 (/ 1. 3)))
 (show (list (/ 0. 0.) (/ 1. 0.) (/ -1. 0.)))
 (show (list #\nul #\x7f #\é))
 (show #u8(1 2 255))
