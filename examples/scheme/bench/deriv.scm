@@ -1,0 +1,23 @@
+;; deriv: derivatives of formulas, over and over; many of them are kept for a while.
+(define (deriv a)
+  (cond ((not (pair? a)) (if (eq? a 'x) 1 0))
+        ((eq? (car a) '+) (cons '+ (map deriv (cdr a))))
+        ((eq? (car a) '-) (cons '- (map deriv (cdr a))))
+        ((eq? (car a) '*)
+         (list '* a (cons '+ (map (lambda (a) (list '/ (deriv a) a)) (cdr a)))))
+        ((eq? (car a) '/)
+         (list '-
+               (list '/ (deriv (cadr a)) (caddr a))
+               (list '/ (cadr a)
+                     (list '* (caddr a) (caddr a) (deriv (caddr a))))))
+        (else (error "no derivation for" (car a)))))
+(define kept (make-vector 20000 #f))
+(define (run i n)
+  (if (< i n)
+      (begin
+        (vector-set! kept (remainder (* i 7919) 20000)
+                     (deriv '(+ (* 3 x x) (* a x x) (* b x) 5)))
+        (run (+ i 1) n))))
+(run 0 1000000)
+(display (length (vector-ref kept 0)))
+(newline)

@@ -1,0 +1,13 @@
+;; A balanced tree without assignment.
+(define (show x) (write x) (newline))
+(define (tree-insert t k)
+  (cond ((null? t) (list k '() '()))
+        ((< k (car t)) (list (car t) (tree-insert (cadr t) k) (caddr t)))
+        ((> k (car t)) (list (car t) (cadr t) (tree-insert (caddr t) k)))
+        (else t)))
+(define (tree->list t) (if (null? t) '() (append (tree->list (cadr t)) (list (car t)) (tree->list (caddr t)))))
+(define (depth t) (if (null? t) 0 (+ 1 (max (depth (cadr t)) (depth (caddr t))))))
+(define t (let loop ((l '(5 2 8 1 9 3 7 2 5)) (t '())) (if (null? l) t (loop (cdr l) (tree-insert t (car l))))))
+(show t) (show (tree->list t)) (show (depth t))
+(define (fold-tree f init t) (if (null? t) init (fold-tree f (f (car t) (fold-tree f init (cadr t))) (caddr t))))
+(show (fold-tree + 0 t))

@@ -1,0 +1,7 @@
+(define (show x) (write x) (newline))
+(for-each show (list #\a #\space #\newline #\A #\( #\tab #\x41 #\λ #\delete))
+(show (map char->integer (list #\a #\A #\0 #\space))) (show (integer->char 97))
+(show (char-upcase #\a)) (show (char-downcase #\A)) (show (char-alphabetic? #\a))
+(show (char-numeric? #\5)) (show (char-whitespace? #\space)) (show (char<? #\a #\b #\c))
+(show (char-ci=? #\a #\A)) (show (digit-value #\7)) (show (digit-value #\a))
+(show (char-upper-case? #\A)) (show (char-lower-case? #\A)) (show (char-upcase #\λ))

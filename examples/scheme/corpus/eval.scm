@@ -1,0 +1,7 @@
+(define (show x) (write x) (newline))
+(show (eval '(+ 1 2) (interaction-environment)))
+(eval '(define evaluated 42) (interaction-environment))
+(show (eval 'evaluated (interaction-environment)))
+(show (eval (list 'let '((x 2)) '(* x x)) (interaction-environment)))
+(show ((eval '(lambda (x) (+ x 1)) (interaction-environment)) 5))
+(show (map (lambda (op) (eval (list op 6 3) (interaction-environment))) '(+ - * quotient)))

@@ -1,0 +1,11 @@
+;; Exact fractions.
+(define (show x) (write x) (newline))
+(for-each show (list (/ 1 3) (/ 6 4) (/ -6 4) (/ 4 -6) (/ 2) (+ 1/2 1/3) (- 1/2 1/3) (* 2/3 3/2)
+  (/ 1/2 1/4) (+ 1/2 0.5) (exact 0.5) (exact 2.75) (exact->inexact 1/3) (numerator 6/4) (denominator 6/4)
+  (floor 7/2) (ceiling 7/2) (round 7/2) (round 5/2) (truncate -7/2) (floor -7/2) (abs -1/2) (max 1/2 1/3)
+  (expt 2 -3) (expt 2/3 3) (sqrt 1/4) (string->number "3/9") (number->string 5/10) (square 1/2)
+  (apply + (map (lambda (i) (/ 1 i)) (iota 20 1)))))
+(show (list (< 1/3 1/2) (= 1/2 0.5) (= 2/4 1/2) (eqv? 1/2 1/2) (equal? 1/2 2/4) (exact? 1/2) (rational? 1/2)
+  (integer? 1/2) (integer? 4/2) (zero? 1/2) (positive? 1/2) (negative? -1/2) (number? 1/2)))
+(show (let loop ((i 0) (x 1)) (if (= i 5) x (loop (+ i 1) (/ (+ x (/ 2 x)) 2)))))
+(show '(1/2 a/b -3/4))

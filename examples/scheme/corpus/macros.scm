@@ -1,0 +1,42 @@
+(define-syntax swap!
+  (syntax-rules () ((_ a b) (let ((tmp a)) (set! a b) (set! b tmp)))))
+(define (show x) (write x) (newline))
+(let ((tmp 1) (other 2)) (swap! tmp other) (show (list tmp other)))
+(define-syntax my-or
+  (syntax-rules () ((_) #f) ((_ e) e) ((_ e r ...) (let ((t e)) (if t t (my-or r ...))))))
+(let ((t 5)) (show (my-or #f t)))
+(define-syntax while
+  (syntax-rules () ((_ c body ...) (let loop () (when c body ... (loop))))))
+(let ((i 0)) (while (< i 3) (display i) (set! i (+ i 1))) (newline))
+(define-syntax for
+  (syntax-rules (in from to)
+    ((_ x in l body ...) (for-each (lambda (x) body ...) l))
+    ((_ x from a to b body ...) (do ((x a (+ x 1))) ((> x b)) body ...))))
+(for y in '(a b) (display y)) (for z from 1 to 3 (display z)) (newline)
+(define-syntax my-let*
+  (syntax-rules () ((_ () body ...) (let () body ...))
+    ((_ ((n v) rest ...) body ...) (let ((n v)) (my-let* (rest ...) body ...)))))
+(show (my-let* ((a 1) (b (+ a 1)) (c (* b 2))) (list a b c)))
+(define-syntax my-cond
+  (syntax-rules (else) ((_ (else e ...)) (begin e ...))
+    ((_ (c e ...) clause ...) (if c (begin e ...) (my-cond clause ...)))))
+(show (my-cond (#f 1) ((= 1 1) 2) (else 3)))
+(define-syntax flat (syntax-rules () ((_ (a b ...) ...) '(a ... (b ... ) ...))))
+(show (flat (1 2 3) (4) (5 6)))
+(define-syntax nested (syntax-rules () ((_ (a ...) ...) '(a ... ...))))
+(show (nested (1 2) () (3)))
+(define-syntax tail (syntax-rules () ((_ a ... z) '(z a ...))))
+(show (tail 1 2 3 4))
+(define-syntax vec (syntax-rules () ((_ #(a b ...)) (list a '(b ...)))))
+(show (vec #(1 2 3)))
+(define-syntax be-like-begin
+  (syntax-rules () ((_ name) (define-syntax name (syntax-rules () ((_ expr (... ...)) (begin expr (... ...))))))))
+(be-like-begin sequence)
+(show (sequence 1 2 3 4))
+(show (let ((=> #f)) (cond (#t => 'ok))))
+(show (let ((if list)) (my-or #f 7)))
+(define-syntax ten (syntax-rules () ((_) 10)))
+(define-syntax dots (syntax-rules ::: () ((_ a :::) '(a ::: end))))
+(show (list (ten) (dots 1 2)))
+(define-syntax under (syntax-rules () ((_ _ b) b)))
+(show (under 1 2))

@@ -1,0 +1,6 @@
+(define (show x) (write x) (newline))
+(define x 5) (define l '(1 2 3))
+(show `(x ,x ,@l end)) (show `(1 . ,x)) (show `#(1 ,x ,@l)) (show `((,x) ,(+ x 1)))
+(show `(1 ,@'() 2)) (show `(,@l . tail)) (show `(1 `(2 ,(3 ,x)))) (show `x)
+(show `(a ,@(map (lambda (i) (* i i)) l) ,(car l)))
+(show (let ((name 'foo)) `(define (,name . args) (list ,@l args))))

@@ -1,0 +1,7 @@
+(define (show x) (write x) (newline))
+(show (symbol? 'a)) (show (symbol? "a")) (show (symbol=? 'a 'a 'a)) (show (eq? 'x 'x))
+(show '|with space|) (show 'CamelCase) (show (string->symbol "X")) (show '+) (show '...) (show '->x)
+(show (list 'a 'B '|c d|)) (show (boolean=? #t #t)) (show (boolean? '())) (show (eqv? "" 1))
+(show (map procedure? (list car (lambda () 1) 'car))) (show (eq? car car))
+(show (equal? 'a 'a)) (show (eqv? 100000000000000000000 100000000000000000000))
+(show (eqv? #\a #\a)) (show (equal? #(1 2 (3)) #(1 2 (3)))) (show (eqv? '(1) '(1)))

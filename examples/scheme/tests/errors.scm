@@ -1,0 +1,16 @@
+;; What an error that nobody handles says: message, then where, innermost first.
+(define (inner l)
+  (+ 1 (car l)))
+(define (middle x)
+  (* 2
+     (inner x)))
+(define (outer)
+  (let ((v (middle 'atom)))
+    (list v)))
+(go (lambda ()
+      (+ 1 (vector-ref (vector 1 2 3) 3))))
+(let wait () (if (> (goroutines) 1) (begin (yield) (wait))))
+(dynamic-wind (lambda () #f)
+              (lambda () (list (outer)))
+              (lambda () (display "left") (newline)))
+(display "not reached")

@@ -1,0 +1,10 @@
+;; A million goroutines that wait at once.
+(define n 1000000)
+(define gate (make-channel))
+(define done (make-channel 1000))
+(do ((i 0 (+ i 1))) ((= i n))
+  (go (lambda () (channel-receive gate) (channel-send! done 1))))
+(display (> (goroutines) n)) (newline)
+(channel-close! gate)
+(display (do ((i 0 (+ i 1)) (s 0 (+ s (channel-receive done)))) ((= i n) s)))
+(newline)

@@ -1,0 +1,15 @@
+;; Two goroutines that wait for each other without giving up their Ps. The test drops
+;; all requests to preempt: with one P at a time it would never end.
+(define turn (vector 0))
+(define done (make-channel))
+(define rounds 2000)
+(define (player me other)
+  (lambda ()
+    (do ((i 0 (+ i 1))) ((= i rounds) (channel-send! done me))
+      (let wait () (if (not (= (vector-ref turn 0) me)) (wait)))
+      (vector-set! turn 0 other))))
+(go (player 0 1))
+(go (player 1 0))
+(channel-receive done)
+(channel-receive done)
+(display (vector-ref turn 0)) (newline)
