@@ -142,6 +142,7 @@ static void run(void *unused)
     string_init();
     number_init();
     objects_init();
+    weak_init();
     control_init();
     io_init();
     thread_init();

@@ -12,8 +12,9 @@
  *   mem_stats(&s)      what the collector did so far
  *   mem_native(fn, p)  calls fn(p), which blocks, takes long or needs much stack
  *   mem_run(fn, p)     runs the program fn(p) where all of the above may be called
- *   mem_weak_*         an object that keeps what hangs on a key only as long as the
- *                      key lives (MEM_WEAK tells whether there is one)
+ *   mem_weak_*         a map from objects that keeps neither its keys, nor values
+ *                      longer than their keys live: new, set, get (is there one?),
+ *                      remove, count; if MEM_WEAK is 1
  *
  * References are tagged pointers: the low four bits are the interpreter's. Locals
  * and globals are roots. Out of memory ends the process.

@@ -4,27 +4,28 @@
 #include <tarn/tarn.h>
 
 #define MEM_NAME "tarn"
-#define MEM_WEAK 0
+#define MEM_WEAK 1
 #define MEM_TYPES 17
 
 extern tarn_type *mem_types[MEM_TYPES];
 void mem_fail(void) __attribute__((noreturn, cold));
 
-static inline void *mem_words(size_t n)
+static inline void *mem_checked(void *p)
 {
-    void *p = n < MEM_TYPES ? tarn_alloc(mem_types[n])
-                            : tarn_alloc_array(mem_types[1], n);
     if (__builtin_expect(p == NULL, 0))
         mem_fail();
     return p;
 }
 
+static inline void *mem_words(size_t n)
+{
+    return mem_checked(n < MEM_TYPES ? tarn_alloc(mem_types[n])
+                                     : tarn_alloc_array(mem_types[1], n));
+}
+
 static inline void *mem_bytes(size_t n)
 {
-    void *p = tarn_alloc_bytes(n);
-    if (__builtin_expect(p == NULL, 0))
-        mem_fail();
-    return p;
+    return mem_checked(tarn_alloc_bytes(n));
 }
 
 #define mem_set(slot, v) tarn_store(slot, (const void *)(V)(v))
@@ -56,6 +57,12 @@ slow:
 }
 
 #define mem_gc() (void)tarn_gc()
+#define mem_weak_new() mem_checked(tarn_weakmap_new())
+#define mem_weak_set(map, key, v)                                              \
+    (tarn_weakmap_set(map, key, (void *)(V)(v)) == TARN_OK ? (void)0 : mem_fail())
+#define mem_weak_get(map, key, v) tarn_weakmap_find(map, key, (void **)(v))
+#define mem_weak_remove(map, key) (void)tarn_weakmap_remove(map, key)
+#define mem_weak_count(map) tarn_weakmap_count(map)
 #define mem_native(fn, p) tarn_native_call(fn, p)
 
 void mem_stats(struct mem_stats *s);

@@ -505,7 +505,7 @@ V table_get(V table, V key, V otherwise)
     return v;
 }
 
-static R table_delete(C *c, V table, V key)
+R table_delete(C *c, V table, V key)
 {
     if (!IS(table, T_TABLE))
         return RET(wrong_type(c, "hash-table-delete!", table));

@@ -343,9 +343,11 @@ bool equal(V a, V b);
 bool string_equal(V a, V b);
 uint64_t hash_string(V s);
 void table_set(V t, V key, V value);
+R table_delete(C *c, V table, V key);
 V table_get(V t, V key, V otherwise);
 V make_table(bool equal);
 void objects_init(void);
+void weak_init(void);
 
 /* --- number.c, bignum.c ------------------------------------------------------- */
 
