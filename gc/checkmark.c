@@ -243,6 +243,7 @@ void checkmark(void)
     gc_each_root(root, NULL);
     reach_specials();
     heap_each_span(clear, NULL);
+    cm.holder = 0; /* a variable of ours is a root like others */
     if (cm.missed != 0)
         throw("checkmark: the concurrent mark of cycle %llu missed %u objects: "
               "a store without tarn_store, or a pointer hidden from the "
