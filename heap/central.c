@@ -517,6 +517,21 @@ int64_t mcache_unused_bytes(void)
     return unused;
 }
 
+void heap_settle(void)
+{
+    while (heap_sweep_one() != 0)
+        ;
+    ASSERT(heap_sweep_done());
+    for (struct mcache *c = mcache_first(); c != NULL; c = c->next)
+        for (uint32_t slot = c->used; slot != NO_SLOT;
+             slot = c->entries[slot].next_used) {
+            const struct mcache_entry *e = &c->entries[slot];
+            /* Whoever was interrupted there begins anew. */
+            if (e->ptr < e->end)
+                meta_store(heap_meta(e->ptr), e->startbits);
+        }
+}
+
 /* --- large objects -------------------------------------------------------- */
 
 /* Large garbage first, at least as many pages as are needed now. */

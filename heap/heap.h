@@ -458,6 +458,10 @@ bool heap_release_step(struct heap_release *r, size_t keep_bytes);
 size_t heap_touch_ahead(size_t ahead);
 /* Bytes that describe the arena, as far as it was ever used. */
 size_t heap_metadata_bytes(void);
+/* World stopped, by its stopper: sweeps what is left to sweep, and takes back the
+ * colour of free places that interrupted allocations have left. Then every place with
+ * a colour is an object. */
+void heap_settle(void);
 /* Called for each in-use span; world stopped, or by nobody who sweeps. */
 void heap_each_span(void (*fn)(struct mspan *s, void *arg), void *arg);
 

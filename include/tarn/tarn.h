@@ -17,6 +17,7 @@
 #include "tarn/sync.h"
 #include "tarn/trace.h"
 #include "tarn/unsafe.h"
+#include "tarn/walk.h"
 #include "tarn/weak.h"
 
 #endif
