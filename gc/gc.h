@@ -359,6 +359,12 @@ void object_each_pointer(const struct objinfo *o,
                          void (*fn)(uintptr_t v, uintptr_t slot, void *arg),
                          void *arg);
 
+/* --- profile.c ------------------------------------------------------------------------- */
+
+/* base, of size bytes, was allocated just now by the caller's caller and is a
+ * sample. */
+NOINLINE void profile_alloc(uintptr_t base, size_t size);
+
 /* --- stackescape.c --------------------------------------------------------------------- */
 
 void stackescape(void); /* world stopped, mark complete */

@@ -69,6 +69,13 @@ ALWAYS_INLINE uint32_t span_count(const struct mspan *s, size_t bytes)
     return (uint32_t)((bytes * (uint64_t)s->divmagic) >> 32);
 }
 
+/* --- sample.c ------------------------------------------------------------- */
+
+/* So many of the next n bytes of e's run may be handed out at once: there is no
+ * sample in them, or it is one object, which is. */
+size_t sample_cut(struct mcache *c, struct mcache_entry *e, struct mspan *s,
+                  size_t n);
+
 /* --- central.c ------------------------------------------------------------ */
 
 /* Which of the lists hold swept spans; the others are at [!swept_index()]. */

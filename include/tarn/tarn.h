@@ -13,6 +13,7 @@
 #include "tarn/native.h"
 #include "tarn/options.h"
 #include "tarn/preempt.h"
+#include "tarn/profile.h"
 #include "tarn/sched.h"
 #include "tarn/sync.h"
 #include "tarn/trace.h"
