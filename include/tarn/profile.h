@@ -6,9 +6,9 @@
  * was, so that sums over many samples are right. An inline allocation does no more
  * than without; a sample costs some microseconds.
  *
- * Functions are known by unwind tables and symbol tables (also of stripped-off files
- * none: then addresses are left, which pprof can look up), generated code by its frame
- * maps (tarn/attrs.h) if it has no tables.
+ * Callers are found by unwind tables, generated code by its frame maps (tarn/attrs.h)
+ * if it has no tables. Names come from symbol tables; where a file has none, pprof has
+ * the address.
  */
 #ifndef TARN_PROFILE_H_
 #define TARN_PROFILE_H_
