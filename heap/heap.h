@@ -77,6 +77,7 @@
 
 #include "base/base.h"
 #include "base/lock.h"
+#include "base/resident.h"
 #include "heap/sizeclasses.h"
 #include "tarn/barrier.h"
 #include "tarn/heap.h"
@@ -480,6 +481,13 @@ size_t heap_metadata_bytes(void);
 void heap_settle(void);
 /* Called for each in-use span; world stopped, or by nobody who sweeps. */
 void heap_each_span(void (*fn)(struct mspan *s, void *arg), void *arg);
+
+/* Bytes in memory, world stopped. False: no memory to find out. */
+struct heap_memory {
+    size_t objects, free_places, free_pages, metadata;
+    size_t structs; /* of metadata, from sys_alloc */
+};
+bool heap_memory(struct resident *r, struct heap_memory *m);
 
 /* Installed by gc. */
 struct heap_hooks {

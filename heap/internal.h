@@ -40,6 +40,9 @@ bool pages_warm(void);
 /* The end of committed memory. */
 uintptr_t pages_end(void);
 void pages_verify(void);
+/* What span structs take; the states of pages. */
+size_t pages_struct_bytes(void);
+const void *pages_states(void);
 
 /* --- types.c -------------------------------------------------------------- */
 

@@ -10,6 +10,7 @@
 #include "tarn/gc.h"
 #include "tarn/handle.h"
 #include "tarn/heap.h"
+#include "tarn/memory.h"
 #include "tarn/native.h"
 #include "tarn/options.h"
 #include "tarn/preempt.h"
