@@ -16,14 +16,17 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/symbol.h"
 #include "base/sysmem.h"
 #include "base/vm.h"
 #include "gc/walk.h"
+#include "tarn/native.h"
 
 #define NODE_FIELDS 7u
 #define BUFFER ((size_t)64 << 10)
 #define HEAD_SIZE 4096u
 #define OFFSETS 512u /* so many fields have names; further ones have numbers */
+#define GLOBALS 256u /* and so many words of data segments */
 
 /* Indices into the format's lists of types. */
 enum { NODE_ARRAY = 1, NODE_OBJECT = 3, NODE_NATIVE = 8, NODE_SYNTHETIC = 9 };
@@ -48,7 +51,7 @@ static const char head_format[] =
     "\"edge_count\":%llu,\"trace_function_count\":0}";
 
 /* The strings that are always there; behind them the names of OFFSETS fields, of
- * goroutines, and of types, each with one for arrays of it. */
+ * words of data segments, of goroutines, and of types, each with one for arrays. */
 static const char *const fixed[] = {
     "",
     "(roots)",
@@ -76,7 +79,8 @@ enum {
     STR_ENTRY,
     STR_ROOT,
     STR_FIELDS,
-    STR_GOROUTINES = STR_FIELDS + OFFSETS,
+    STR_GLOBALS = STR_FIELDS + OFFSETS,
+    STR_GOROUTINES = STR_GLOBALS + GLOBALS,
 };
 _Static_assert(ARRAY_LEN(fixed) == STR_FIELDS, "a name for each");
 
@@ -91,7 +95,10 @@ struct snapshot {
     struct out nodes, edges;
     uint32_t *below; /* for each KiB of the heap: objects that begin below it */
     size_t nbelow;
-    struct g **stacks;              /* that are roots */
+    struct g **stacks; /* that are roots */
+    uint64_t *goid;    /* theirs: for when the world runs again */
+    uintptr_t global[GLOBALS];
+    uint32_t nglobals;
     uint64_t nstacks, first_object; /* nodes before objects */
     uint64_t nnodes, nedges;        /* written */
     uint32_t ntypes;                /* seen: strings for so many */
@@ -241,7 +248,14 @@ static bool group_edge(const struct tarn_root *root, void *vr)
     struct root_state *r = vr;
     while (r->group < (uint32_t)root->kind)
         next_group(r);
-    put_edge(r->s, EDGE_INTERNAL, STR_ROOT, node_of(r->s, root->target));
+    struct snapshot *s = r->s;
+    uint64_t to = node_of(s, root->target);
+    if (root->kind == TARN_ROOT_SEGMENT && s->nglobals < GLOBALS) {
+        s->global[s->nglobals] = (uintptr_t)root->slot;
+        put_edge(s, EDGE_PROPERTY, STR_GLOBALS + s->nglobals++, to);
+    } else {
+        put_edge(s, EDGE_INTERNAL, STR_ROOT, to);
+    }
     return true;
 }
 _Static_assert(TARN_ROOT_SEGMENT == 0 && TARN_ROOT_TIMER == GROUPS - 1,
@@ -354,9 +368,22 @@ static void put_strings(struct snapshot *s)
         put_text(o, ",\n");
         put_string(o, text, "");
     }
+    for (uint32_t i = 0; i < GLOBALS; i++) {
+        struct symbol g = {.name = ""};
+        text[0] = '\0';
+        if (i < s->nglobals) {
+            symbol_find(s->global[i], &g);
+            snprintf(text, sizeof text, g.name[0] != '\0' ? "+%#lx" : "%#lx",
+                     (unsigned long)(s->global[i] - g.start));
+            if (s->global[i] == g.start)
+                text[0] = '\0';
+        }
+        put_text(o, ",\n");
+        put_string(o, g.name, text);
+    }
     for (uint64_t i = 0; i < s->nstacks; i++) {
         snprintf(text, sizeof text, "goroutine %llu",
-                 (unsigned long long)s->stacks[i]->goid);
+                 (unsigned long long)s->goid[i]);
         put_text(o, ",\n");
         put_string(o, text, "");
     }
@@ -388,11 +415,14 @@ static bool list_stacks(struct snapshot *s)
 {
     size_t n = atomic_load(&allglen);
     s->stacks = sys_alloc(n * sizeof(*s->stacks));
-    if (s->stacks == NULL)
+    s->goid = sys_alloc(n * sizeof(*s->goid));
+    if (s->stacks == NULL || s->goid == NULL)
         return false;
     for (size_t i = 0; i < n; i++)
-        if (gc_stack_is_root(allg_at(i)))
+        if (gc_stack_is_root(allg_at(i))) {
+            s->goid[s->nstacks] = allg_at(i)->goid;
             s->stacks[s->nstacks++] = allg_at(i);
+        }
     s->first_object = 1 + GROUPS + s->nstacks + 1;
     return true;
 }
@@ -428,12 +458,17 @@ static void put_head(struct snapshot *s)
     o->n += HEAD_SIZE;
 }
 
-static void put_all(struct snapshot *s)
+static void put_nodes(struct snapshot *s)
 {
     put_head(s);
     put_text(&s->nodes, ",\"nodes\":[");
     put_roots(s);
     walk_objects(put_object, s);
+}
+
+/* What does not need the heap. */
+static void put_rest(struct snapshot *s)
+{
     put_text(&s->nodes, "],\n\"edges\":[");
     append(&s->nodes, &s->edges);
     put_text(&s->nodes, "],\n\"trace_function_infos\":[],\"trace_tree\":[],"
@@ -461,11 +496,9 @@ static void snapshot_stopped(void *vs)
     else if (!count_objects(s))
         s->status = TARN_EOVERFLOW;
     else
-        put_all(s);
+        put_nodes(s);
     if (s->below != NULL)
         vm_release(s->below, size);
-    sys_free(s->stacks);
-    sys_free(s->types);
 }
 
 /* A file without a name, beside path, for the edges. */
@@ -515,14 +548,35 @@ static void close_files(struct snapshot *s)
     sys_free(s->edges.buf);
 }
 
+static bool good(const struct snapshot *s)
+{
+    return s->status == TARN_OK && s->nodes.error == 0 && s->edges.error == 0;
+}
+
 /* On g0: the stack need not have room for the C library, and errno is the thread's. */
-static void snapshot_on_g0(void *vs)
+static void first_part(void *vs)
 {
     struct snapshot *s = vs;
     open_files(s);
-    if (s->status == TARN_OK && s->nodes.error == 0 && s->edges.error == 0)
+    if (good(s))
         snapshot_stopped(s);
+}
+
+static void second_part(void *vs)
+{
+    struct snapshot *s = vs;
+    if (good(s))
+        put_rest(s);
     close_files(s);
+    sys_free(s->stacks);
+    sys_free(s->goid);
+    sys_free(s->types);
+}
+
+static void *second_part_native(void *vs)
+{
+    second_part(vs);
+    return NULL;
 }
 
 static tarn_status say(const struct snapshot *s, const char *path)
@@ -571,9 +625,13 @@ tarn_status tarn_heap_snapshot(const char *path, unsigned flags)
     if (st == TARN_OK) {
         /* It may be in our stack, which has moved perhaps, and does so no more. */
         s->path = path;
-        systemstack(snapshot_on_g0, s);
-        if (!stopped)
+        systemstack(first_part, s);
+        if (stopped) {
+            systemstack(second_part, s);
+        } else {
             tarn_world_start();
+            tarn_native_call(second_part_native, s);
+        }
         st = say(s, path);
     }
     sys_free(s);

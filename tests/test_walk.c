@@ -530,6 +530,8 @@ static const char script[] =
     "    ('element', 47992)], out[big[0]]\n"
     "kinds = collections.Counter(s for e in out for t, s, to in e)\n"
     "assert kinds['weak reference'] == 1 and kinds['value by weak key'] == 1\n"
+    "segments = out[by['(data segments)']]\n"
+    "assert ('property', 'g') in [e[:2] for e in segments], segments\n"
     "assert any(s['name'].startswith('goroutine ') for s in node)\n"
     "print('     %d nodes, %d edges' % (n, len(E) // 3))\n";
 
@@ -549,6 +551,8 @@ static void read_snapshot(void)
              (unsigned long long)expected->pointers);
     int status = system(command);
     unlink(name);
+    if (status != 0)
+        unlink(snapshot_path);
     CHECK_EQ(status, 0);
 }
 

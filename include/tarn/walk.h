@@ -111,7 +111,7 @@ enum tarn_snapshot_flags {
  * developer tools loads (V8's .heapsnapshot; docs/debugging.md): nodes are objects by
  * the names of their types, edges their pointers by offsets ("+8"); roots are below
  * "(data segments)", "goroutine 1" and so on. Stops the world for as long as it
- * writes, if the caller has not; needs 1/256 of the heap's size in memory, and beside
+ * looks at objects, if the caller has not; needs 1/256 of the heap's size in memory, and beside
  * the file, while it writes, as much disk again. Allocates no managed memory. blocks,
  * preempts, goroutines only. TARN_EINVAL: no path, other flags; TARN_ESTATE: not on a
  * goroutine; TARN_SNAPSHOT_COLLECT while the caller has stopped the world.
