@@ -106,7 +106,7 @@ static void number(struct bytes *b, uint32_t field, uint64_t v)
     varint(b, v);
 }
 
-static void blob(struct bytes *b, uint32_t field, const void *p, size_t n)
+static void put_bytes(struct bytes *b, uint32_t field, const void *p, size_t n)
 {
     varint(b, field << 3 | 2);
     varint(b, n);
@@ -119,7 +119,7 @@ static void blob(struct bytes *b, uint32_t field, const void *p, size_t n)
 /* What was made in `from` becomes a field. */
 static void message(struct bytes *b, uint32_t field, struct bytes *from)
 {
-    blob(b, field, from->p, from->n);
+    put_bytes(b, field, from->p, from->n);
     b->failed |= from->failed;
     from->n = 0;
 }
@@ -173,9 +173,10 @@ static bool add_pc(struct pprof *w, uintptr_t pc)
 }
 
 /* Those of sites that are added while we look are not told of. */
-static void list_addresses(struct pprof *w, const struct site *first)
+static void list_addresses(struct pprof *w, const struct profile_site *first)
 {
-    for (const struct site *s = first; s != NULL; s = atomic_load(&s->next))
+    for (const struct profile_site *s = first; s != NULL;
+         s = atomic_load(&s->next))
         for (uint32_t i = 0; i < s->n; i++)
             if (!add_pc(w, s->pc[i])) {
                 w->failed = true;
@@ -203,7 +204,7 @@ static uint64_t scaled(uint64_t n, double by)
     return (uint64_t)((double)n * by + 0.5);
 }
 
-static void put_sample(struct pprof *w, const struct site *s)
+static void put_sample(struct pprof *w, const struct profile_site *s)
 {
     lock(&profile.lock);
     bool current = s->profile == atomic_load(&profile.number);
@@ -320,7 +321,7 @@ static void put_strings(struct pprof *w)
 {
     for (size_t at = 0; at < w->names.n;) {
         size_t n = strlen(w->names.p + at);
-        blob(&w->out, PROFILE_STRING, w->names.p + at, n);
+        put_bytes(&w->out, PROFILE_STRING, w->names.p + at, n);
         at += n + 1;
     }
 }
@@ -329,7 +330,7 @@ static void put_strings(struct pprof *w)
 
 static void make(struct pprof *w)
 {
-    const struct site *first =
+    const struct profile_site *first =
         atomic_load_explicit(&profile.sites, memory_order_acquire);
     name(w, "");
     type(w, PROFILE_SAMPLE_TYPE, "alloc_objects", "count");
@@ -339,7 +340,8 @@ static void make(struct pprof *w)
     list_addresses(w, first);
     if (w->failed)
         return;
-    for (const struct site *s = first; s != NULL; s = atomic_load(&s->next))
+    for (const struct profile_site *s = first; s != NULL;
+         s = atomic_load(&s->next))
         put_sample(w, s);
     put_mappings(w);
     put_locations(w);

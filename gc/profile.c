@@ -22,7 +22,7 @@
 #define OWN_FRAMES 2u
 
 struct profile profile = {.lock = MUTEX_INIT(LEAF)};
-static struct site **table; /* not an array: those are roots */
+static struct profile_site **table; /* not an array: those are roots */
 
 /* --- samples ------------------------------------------------------------------------ */
 
@@ -51,15 +51,15 @@ static uint64_t hash_of(const struct trace *t, size_t size)
 }
 
 /* With the lock. NULL: no memory. */
-static struct site *site_of(const struct trace *t, size_t size)
+static struct profile_site *site_of(const struct trace *t, size_t size)
 {
     uint64_t h = hash_of(t, size);
-    struct site **bucket = &table[h % HASH_SIZE];
-    for (struct site *s = *bucket; s != NULL; s = s->same_hash)
+    struct profile_site **bucket = &table[h % HASH_SIZE];
+    for (struct profile_site *s = *bucket; s != NULL; s = s->same_hash)
         if (s->hash == h && s->size == size && s->n == t->n &&
             memcmp(s->pc, t->pc, t->n * sizeof t->pc[0]) == 0)
             return s;
-    struct site *s = sys_alloc(sizeof *s + t->n * sizeof s->pc[0]);
+    struct profile_site *s = sys_alloc(sizeof *s + t->n * sizeof s->pc[0]);
     if (s == NULL)
         return NULL;
     s->hash = h;
@@ -90,7 +90,7 @@ static void note(void *vs)
     if (x == NULL)
         return;
     lock(&profile.lock);
-    struct site *s = site_of(&t, a->size);
+    struct profile_site *s = site_of(&t, a->size);
     if (s != NULL) {
         x->u.sample.site = s;
         x->u.sample.profile = atomic_load(&profile.number);
@@ -125,7 +125,7 @@ void profile_alloc(uintptr_t base, size_t size)
 
 void profile_gone(const struct special *x)
 {
-    struct site *s = x->u.sample.site;
+    struct profile_site *s = x->u.sample.site;
     lock(&profile.lock);
     if (s->profile == x->u.sample.profile)
         s->frees++;

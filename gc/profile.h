@@ -8,8 +8,8 @@
 #define SITE_DEPTH 64u
 
 /* Where objects of one size were allocated. Never freed; in a list that only grows. */
-struct site {
-    struct site *same_hash, *_Atomic next;
+struct profile_site {
+    struct profile_site *same_hash, *_Atomic next;
     uint64_t hash;
     size_t size; /* of each object's place */
     uint32_t n;
@@ -21,7 +21,7 @@ struct site {
 
 struct profile {
     struct mutex lock;
-    struct site *_Atomic sites;
+    struct profile_site *_Atomic sites;
     _Atomic uint32_t number; /* of the profile; 0: none was begun */
     uint64_t interval;
     int64_t began_unix, began; /* ns */

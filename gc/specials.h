@@ -67,7 +67,7 @@ struct special {
         } entry;
         struct weak_table *map; /* SPECIAL_MAP */
         struct {                /* SPECIAL_SAMPLE */
-            struct site *site;
+            struct profile_site *site;
             uint32_t profile; /* which */
         } sample;
         struct { /* finalizer, cleanup */
