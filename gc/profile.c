@@ -26,12 +26,12 @@ static struct profile_site **table; /* not an array: those are roots */
 
 /* --- samples ------------------------------------------------------------------------ */
 
-struct trace {
+struct call_trace {
     uint32_t n;
     uintptr_t pc[SITE_DEPTH];
 };
 
-static void callers(struct g *gp, struct trace *t)
+static void callers(struct g *gp, struct call_trace *t)
 {
     struct unwind u;
     bool more = unwind_begin_here(&u, gp);
@@ -42,7 +42,7 @@ static void callers(struct g *gp, struct trace *t)
     }
 }
 
-static uint64_t hash_of(const struct trace *t, size_t size)
+static uint64_t hash_of(const struct call_trace *t, size_t size)
 {
     uint64_t h = size;
     for (uint32_t i = 0; i < t->n; i++)
@@ -51,7 +51,7 @@ static uint64_t hash_of(const struct trace *t, size_t size)
 }
 
 /* With the lock. NULL: no memory. */
-static struct profile_site *site_of(const struct trace *t, size_t size)
+static struct profile_site *site_of(const struct call_trace *t, size_t size)
 {
     uint64_t h = hash_of(t, size);
     struct profile_site **bucket = &table[h % HASH_SIZE];
@@ -73,7 +73,7 @@ static struct profile_site *site_of(const struct trace *t, size_t size)
     return s;
 }
 
-struct sample {
+struct sampled_object {
     uintptr_t base;
     size_t size;
 };
@@ -82,8 +82,8 @@ struct sample {
  * no sample. */
 static void note(void *vs)
 {
-    const struct sample *a = vs;
-    struct trace t = {.n = 0};
+    const struct sampled_object *a = vs;
+    struct call_trace t = {.n = 0};
     struct objref o;
     callers(atomic_load_explicit(&getg()->m->curg, memory_order_relaxed), &t);
     struct special *x = special_new("heap profile", SPECIAL_SAMPLE, NULL);
@@ -119,7 +119,7 @@ static void note(void *vs)
 
 void profile_alloc(uintptr_t base, size_t size)
 {
-    struct sample a = {base, size};
+    struct sampled_object a = {base, size};
     systemstack(note, &a);
 }
 
