@@ -78,7 +78,7 @@ static const char *find_in(const char *elf, size_t size, const ElfW(Shdr) * sh,
 }
 
 static bool find_symbol(const char *elf, size_t size, const struct where *w,
-                        char *buf, size_t len)
+                        struct symbol *s)
 {
     const ElfW(Ehdr) *eh = (const ElfW(Ehdr) *)(const void *)elf;
     if (memcmp(eh->e_ident, ELFMAG, SELFMAG) != 0 ||
@@ -95,28 +95,46 @@ static bool find_symbol(const char *elf, size_t size, const struct where *w,
         const char *name =
             find_in(elf, size, &sh[i], &sh[sh[i].sh_link], at, &start);
         if (name != NULL) {
-            snprintf(buf, len, "%#lx %s+0x%lx", (unsigned long)w->pc, name,
-                     (unsigned long)(at - start));
+            snprintf(s->name, sizeof s->name, "%s", name);
+            s->start = w->base + start;
             return true;
         }
     }
     return false;
 }
 
+static void find(struct where *w, struct symbol *s)
+{
+    *s = (struct symbol){0};
+    dl_iterate_phdr(find_module, w);
+    if (!w->found)
+        return;
+    memcpy(s->file, w->file, sizeof s->file);
+    size_t size = 0;
+    const char *elf = map_file(w->file, &size);
+    if (elf == NULL)
+        return;
+    find_symbol(elf, size, w, s);
+    munmap((void *)(uintptr_t)elf, size);
+}
+
+void symbol_find(uintptr_t p, struct symbol *s)
+{
+    struct where w = {.pc = p};
+    find(&w, s);
+}
+
 void symbol_at(uintptr_t pc, char *buf, size_t len)
 {
     struct where w = {.pc = pc};
-    dl_iterate_phdr(find_module, &w);
-    if (!w.found) {
+    struct symbol s;
+    find(&w, &s);
+    if (!w.found)
         snprintf(buf, len, "%#lx", (unsigned long)pc);
-        return;
-    }
-    size_t size = 0;
-    const char *elf = map_file(w.file, &size);
-    bool ok = elf != NULL && find_symbol(elf, size, &w, buf, len);
-    if (elf != NULL)
-        munmap((void *)(uintptr_t)elf, size);
-    if (!ok)
+    else if (s.name[0] != '\0')
+        snprintf(buf, len, "%#lx %s+0x%lx", (unsigned long)pc, s.name,
+                 (unsigned long)(pc - s.start));
+    else
         snprintf(buf, len, "%#lx (%s+0x%lx)", (unsigned long)pc, w.file,
                  (unsigned long)(pc - w.base));
 }

@@ -9,4 +9,12 @@
  * nor for small stacks. */
 void symbol_at(uintptr_t p, char *buf, size_t len);
 
+struct symbol {
+    char name[256]; /* "": not known */
+    char file[256]; /* "": no module has the address */
+    uintptr_t start;
+};
+/* The same for who wants the parts. */
+void symbol_find(uintptr_t p, struct symbol *s);
+
 #endif

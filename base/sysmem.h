@@ -11,4 +11,8 @@ void *sys_alloc_aligned(size_t size, size_t align);
 void *sys_realloc(void *p, size_t size); /* growth is not zeroed */
 void sys_free(void *p);
 
+/* Where such memory comes from: bytes in memory of all that mimalloc has, free or not. */
+struct resident;
+size_t sys_resident(struct resident *r);
+
 #endif

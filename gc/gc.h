@@ -185,6 +185,9 @@ void gc_shade(struct gcwork *w, uintptr_t p);
 void scan_conservative(uintptr_t lo, uintptr_t hi, struct gcwork *w,
                        bool past_end);
 
+/* Does a pointer past the end of an object of this span count, on a stack? */
+bool ends_with_place(const struct mspan *s);
+
 /* The pointers in a part of an object, by its layout, not LAYOUT_TRACED or
  * LAYOUT_NOSCAN; or those of the elements of a traced one that lie in it. */
 void scan_part(struct mspan *s, uintptr_t lo, uintptr_t hi, struct gcwork *w);
@@ -262,7 +265,16 @@ ALWAYS_INLINE bool gc_stack_scanned(const struct g *gp)
            gc.scan_epoch;
 }
 
-/* World stopped: every root range, for checkmark. */
+/* World stopped: every root range but stacks; is gp's stack one; and it. */
+void gc_each_other_root(void (*range)(uintptr_t lo, uintptr_t hi,
+                                      const char *what, uint64_t id, void *arg),
+                        void *arg);
+bool gc_stack_is_root(struct g *gp);
+void gc_each_stack_root(struct g *gp,
+                        void (*range)(uintptr_t lo, uintptr_t hi,
+                                      const char *what, uint64_t id, void *arg),
+                        void *arg);
+/* All of them, for checkmark. */
 void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
                                 uint64_t id, void *arg),
                   void *arg);
@@ -371,6 +383,12 @@ const char *object_type_name(const struct objinfo *o);
 void object_each_pointer(const struct objinfo *o,
                          void (*fn)(uintptr_t v, uintptr_t slot, void *arg),
                          void *arg);
+
+/* --- profile.c ------------------------------------------------------------------------- */
+
+/* base, of size bytes, was allocated just now by the caller's caller and is a
+ * sample. */
+NOINLINE void profile_alloc(uintptr_t base, size_t size);
 
 /* --- stackescape.c --------------------------------------------------------------------- */
 

@@ -33,7 +33,7 @@ struct taken {
     struct heap_large memory;
     uintptr_t p;
     size_t refilled;
-    bool ok;
+    bool ok, sampled;
 };
 
 static void take_here(void *vt)
@@ -49,6 +49,10 @@ static void take_here(void *vt)
             (t->refilled = mcache_refill(&pp->mcache, t->slot)) != 0)
             t->p = mcache_alloc(&pp->mcache, t->slot);
         t->ok = t->p != 0;
+        if (unlikely(pp->mcache.sampled) && t->ok) {
+            pp->mcache.sampled = false;
+            t->sampled = true;
+        }
     }
     releasem(mp);
 }
@@ -171,6 +175,8 @@ static NOINLINE void *alloc_slow(uint32_t slot, size_t size)
     if (!take_patiently(&t, size))
         return NULL;
     void *volatile keep = (void *)t.p;
+    if (unlikely(t.sampled))
+        profile_alloc(t.p, getg()->m->p->mcache.entries[slot].size);
     if (t.refilled != 0)
         gc_allocated(t.refilled);
     return keep;
@@ -185,7 +191,7 @@ static void zero_some(void *vt)
     t->ok = heap_large_zero(&t->memory, ZERO_STEP);
 }
 
-static void *alloc_large(size_t n, enum layout layout, tarn_type *type)
+static NOINLINE void *alloc_large(size_t n, enum layout layout, tarn_type *type)
 {
     if (!may_allocate())
         return NULL;
@@ -208,7 +214,10 @@ static void *alloc_large(size_t n, enum layout layout, tarn_type *type)
     }
     struct m *mp = acquirem();
     void *volatile keep = (void *)heap_large_publish(&t.memory, layout, type);
+    bool sampled = heap_sample_large(&mp->p->mcache, t.memory.size);
     releasem(mp);
+    if (unlikely(sampled))
+        profile_alloc((uintptr_t)keep, t.memory.size);
     gc_allocated(n);
     return keep;
 }

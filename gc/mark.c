@@ -237,7 +237,7 @@ void gc_shade(struct gcwork *w, uintptr_t p)
 /* Can a pointer one past the end of an object point past its place? Not where each
  * is smaller than that. The rule costs something: whoever holds an object would
  * keep its neighbour, too. */
-static bool ends_with_place(const struct mspan *s)
+bool ends_with_place(const struct mspan *s)
 {
     return s->large || s->type == NULL || heap.slots[s->slot].array ||
            s->type->size == s->elemsize;

@@ -380,9 +380,9 @@ static void each_data_segment(uintptr_t lo, uintptr_t hi, void *varg)
     a->range(lo, hi, "data segment", a->goid++, a->arg);
 }
 
-void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
-                                uint64_t id, void *arg),
-                  void *arg)
+void gc_each_other_root(void (*range)(uintptr_t lo, uintptr_t hi,
+                                      const char *what, uint64_t id, void *arg),
+                        void *arg)
 {
     struct each_arg a = {range, arg, 0};
     struct visit v = {each_data_segment, &a};
@@ -400,17 +400,35 @@ void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
         a.goid = i;
         timers_each(allp[i], each_timer, &a);
     }
+}
+
+bool gc_stack_is_root(struct g *gp)
+{
+    uint32_t s = readgstatus(gp);
+    return !gp->system && s != Gdead && s != Gidle;
+}
+
+void gc_each_stack_root(struct g *gp,
+                        void (*range)(uintptr_t lo, uintptr_t hi,
+                                      const char *what, uint64_t id, void *arg),
+                        void *arg)
+{
+    struct each_arg a = {range, arg, gp->goid};
+    scanstack(gp, each_stack_range, &a);
+}
+
+void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
+                                uint64_t id, void *arg),
+                  void *arg)
+{
+    gc_each_other_root(range, arg);
     size_t n = atomic_load(&allglen);
     for (size_t i = 0; i < n; i++) {
         struct g *gp = allg_at(i);
-        uint32_t s = readgstatus(gp);
-        if (gp->system || s == Gdead || s == Gidle)
-            continue;
         /* A thread that attached during this cycle: its frames may hold what
          * they held when it was attached before, and that is nobody's. */
-        if (gp->foreign && !gc_stack_scanned(gp))
+        if (!gc_stack_is_root(gp) || (gp->foreign && !gc_stack_scanned(gp)))
             continue;
-        a.goid = gp->goid;
-        scanstack(gp, each_stack_range, &a);
+        gc_each_stack_root(gp, range, arg);
     }
 }

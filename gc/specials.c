@@ -329,6 +329,7 @@ static void visit_special(struct gcwork *w, const struct mspan *s,
         gc_shade(w, (uintptr_t)x->value);
         break;
     case SPECIAL_MAP:
+    case SPECIAL_SAMPLE:
         break;
     }
     w->scanned += sizeof *x;
@@ -433,6 +434,7 @@ static bool gone(struct special *x, bool dead)
         return true;
     case SPECIAL_FINALIZER:
     case SPECIAL_CLEANUP:
+    case SPECIAL_SAMPLE:
         break;
     }
     return false;
@@ -463,6 +465,11 @@ static void sweep_pass(struct mspan *s, struct span_specials *t, enum pass pass,
             } else if (dead && pass == PASS_CLEANUPS &&
                        x->kind == SPECIAL_CLEANUP) {
                 due_add(d, x);
+                goes = true;
+            } else if (dead && pass == PASS_CLEANUPS &&
+                       x->kind == SPECIAL_SAMPLE) {
+                profile_gone(x);
+                sys_free(x);
                 goes = true;
             }
             if (goes) {
@@ -538,6 +545,7 @@ static void each_of(const struct mspan *s, const struct special *x,
         v->root(value, "argument of a cleanup", v->arg);
         break;
     case SPECIAL_MAP:
+    case SPECIAL_SAMPLE:
         break;
     }
 }

@@ -13,6 +13,7 @@
  *              not itself: so it is due when no other object that has a finalizer
  *              reaches it
  *   CLEANUP    the argument
+ *   SAMPLE     nothing
  * From the beginning of that pass (gc.specials_on) whoever marks an object looks at
  * its specials at once. So each is looked at twice at most, however long the chains
  * of entries are, and all markers take part while the program runs on.
@@ -48,6 +49,7 @@ enum special_kind {
     SPECIAL_MAP, /* the object is a weak map */
     SPECIAL_FINALIZER,
     SPECIAL_CLEANUP,
+    SPECIAL_SAMPLE, /* of the heap profile */
 };
 
 struct weak_table;
@@ -64,7 +66,11 @@ struct special {
             uintptr_t key;
         } entry;
         struct weak_table *map; /* SPECIAL_MAP */
-        struct {                /* finalizer, cleanup */
+        struct {                /* SPECIAL_SAMPLE */
+            struct profile_site *site;
+            uint32_t profile; /* which */
+        } sample;
+        struct { /* finalizer, cleanup */
             union {
                 tarn_finalizer_fn finalizer;
                 tarn_cleanup_fn cleanup;
@@ -150,6 +156,11 @@ void weak_clear(void *weak);
 void weak_entry_gone(struct special *x);
 void weak_table_release(struct weak_table *t);
 void weak_map_marked(struct gcwork *w, struct weak_table *t);
+
+/* --- profile.c ------------------------------------------------------------------------ */
+
+/* A sample has died. With its span's lock. */
+void profile_gone(const struct special *x);
 
 /* --- finalize.c ---------------------------------------------------------------------- */
 

@@ -364,8 +364,12 @@ static size_t hand_out(struct mcache *c, struct mcache_entry *e,
             uint32_t places = span_count(s, ZERO_AHEAD);
             n = places > 0 ? places * s->elemsize : s->elemsize;
         }
-        zero(p, n);
     }
+    if (unlikely(atomic_load_explicit(&heap.sample_interval,
+                                      memory_order_relaxed) != 0))
+        n = sample_cut(c, e, s, n);
+    if (s->needzero)
+        zero(p, n);
     e->ptr = p;
     e->end = p + n;
     c->alloc_bytes += n;
@@ -395,6 +399,7 @@ static bool next_run(struct mcache_entry *e, struct mspan *s)
 static void entry_clear(struct mcache_entry *e)
 {
     e->ptr = e->end = e->run_end = 0;
+    e->sample = false;
     e->span = NULL;
 }
 
@@ -515,6 +520,21 @@ int64_t mcache_unused_bytes(void)
         unused -= (int64_t)c->live_pending;
     }
     return unused;
+}
+
+void heap_settle(void)
+{
+    while (heap_sweep_one() != 0)
+        ;
+    ASSERT(heap_sweep_done());
+    for (struct mcache *c = mcache_first(); c != NULL; c = c->next)
+        for (uint32_t slot = c->used; slot != NO_SLOT;
+             slot = c->entries[slot].next_used) {
+            const struct mcache_entry *e = &c->entries[slot];
+            /* Whoever was interrupted there begins anew. */
+            if (e->ptr < e->end)
+                meta_store(heap_meta(e->ptr), e->startbits);
+        }
 }
 
 /* --- large objects -------------------------------------------------------- */

@@ -77,6 +77,7 @@
 
 #include "base/base.h"
 #include "base/lock.h"
+#include "base/resident.h"
 #include "heap/sizeclasses.h"
 #include "tarn/barrier.h"
 #include "tarn/heap.h"
@@ -157,7 +158,8 @@ struct mspan {
                              in a cache's hands */
     uint64_t freemask;  /* in a cache: which places of freeindex's block of 64
                              are free and not handed out */
-    void *_Atomic specials; /* gc: what is to happen when objects of it die; NULL:
+    void *_Atomic
+        specials; /* gc: what is to happen when objects of it die; NULL:
                                nothing */
 } CACHE_ALIGNED;
 
@@ -192,7 +194,8 @@ struct mcache_entry {
     uintptr_t ptr, end;
     uint16_t size; /* <= MAX_SMALL */
     uint8_t startbits;
-    bool listed;        /* in the list from mcache.used */
+    bool listed : 1;    /* in the list from mcache.used */
+    bool sample : 1;    /* the place at end is to be a sample: see sample.c */
     uint32_t next_used; /* slot; NO_SLOT ends the list */
     struct mspan *span; /* NULL: empty */
     uintptr_t run_end;  /* free places go on from end to here, not zeroed */
@@ -218,7 +221,9 @@ struct mcache {
     uint64_t alloc_bytes;         /* handed out from this cache; see flush */
     uint64_t alloc_objects;       /* refills count what they hand out */
     uint64_t live_pending;        /* handed out, not yet added to heap.live */
-    struct mcache *next;          /* all caches, for heap_verify */
+    bool sampled;                 /* what the last refill made is a sample */
+    uint64_t sample_rand;
+    struct mcache *next; /* all caches, for heap_verify */
 };
 /* An mcache holds back less than this much from heap.live. */
 #define LIVE_BATCH ((uint64_t)4096)
@@ -237,10 +242,11 @@ struct heap {
     /* Of an allocated object with meta byte b: white if (b ^ white_xor) &
      * white_bit; marking makes b (b & ~mark_clear) | mark_set. */
     uint8_t white_xor, white_bit, mark_clear, mark_set;
-    bool full;                    /* this collection, or the last one */
-    _Atomic bool tight;           /* sweep before fresh pages are taken */
-    _Atomic uint64_t mapped_most; /* give back others then; 0: no limit */
-    uint8_t epoch_before;         /* cards that this collection looks at */
+    bool full;                        /* this collection, or the last one */
+    _Atomic bool tight;               /* sweep before fresh pages are taken */
+    _Atomic uint64_t mapped_most;     /* give back others then; 0: no limit */
+    uint8_t epoch_before;             /* cards that this collection looks at */
+    _Atomic uint64_t sample_interval; /* bytes between samples; 0: none */
     _Atomic uint32_t sweepgen;
     struct slot_info *slots; /* MAX_SLOTS reserved */
     _Atomic uint32_t nslots;
@@ -397,6 +403,17 @@ size_t mcache_refill(struct mcache *c, uint32_t slot);
  * heap.*. World stopped, or owner. */
 void mcache_flush(struct mcache *c);
 
+/* --- samples for the heap profile (sample.c) ------------------------------- */
+
+/* World stopped: from now on one byte in interval is picked (0: none). A refill that
+ * makes an object one says so in c->sampled: the next allocation from the entry is
+ * it, and only then there is one. */
+void heap_sample_start(uint64_t interval, uint64_t seed);
+/* Is a large object of n bytes one? */
+bool heap_sample_large(struct mcache *c, size_t n);
+/* That an object of this size is one. */
+double sample_probability(uint64_t interval, uint64_t size);
+
 /* World stopped: what caches hold that counts as live and is not handed out yet. */
 int64_t mcache_unused_bytes(void);
 
@@ -459,8 +476,19 @@ bool heap_release_step(struct heap_release *r, size_t keep_bytes);
 size_t heap_touch_ahead(size_t ahead);
 /* Bytes that describe the arena, as far as it was ever used. */
 size_t heap_metadata_bytes(void);
+/* World stopped, by its stopper: sweeps what is left to sweep, and takes back the
+ * colour of free places that interrupted allocations have left. Then every place with
+ * a colour is an object. */
+void heap_settle(void);
 /* Called for each in-use span; world stopped, or by nobody who sweeps. */
 void heap_each_span(void (*fn)(struct mspan *s, void *arg), void *arg);
+
+/* Bytes in memory, world stopped. False: no memory to find out. */
+struct heap_memory {
+    size_t objects, free_places, free_pages, metadata;
+    size_t structs; /* of metadata, from sys_alloc */
+};
+bool heap_memory(struct resident *r, struct heap_memory *m);
 
 /* Installed by gc. */
 struct heap_hooks {

@@ -40,6 +40,9 @@ bool pages_warm(void);
 /* The end of committed memory. */
 uintptr_t pages_end(void);
 void pages_verify(void);
+/* What span structs take; the states of pages. */
+size_t pages_struct_bytes(void);
+const void *pages_states(void);
 
 /* --- types.c -------------------------------------------------------------- */
 
@@ -68,6 +71,13 @@ ALWAYS_INLINE uint32_t span_count(const struct mspan *s, size_t bytes)
 {
     return (uint32_t)((bytes * (uint64_t)s->divmagic) >> 32);
 }
+
+/* --- sample.c ------------------------------------------------------------- */
+
+/* So many of the next n bytes of e's run may be handed out at once: there is no
+ * sample in them, or it is one object, which is. */
+size_t sample_cut(struct mcache *c, struct mcache_entry *e, struct mspan *s,
+                  size_t n);
 
 /* --- central.c ------------------------------------------------------------ */
 

@@ -367,6 +367,19 @@ size_t heap_metadata_bytes(void)
     return metadata_for(pages_end() - heap.lo);
 }
 
+size_t pages_struct_bytes(void)
+{
+    lock(&pg.lock);
+    size_t n = pg.slabs * SLAB_STRUCTS * sizeof(struct mspan);
+    unlock(&pg.lock);
+    return n;
+}
+
+const void *pages_states(void)
+{
+    return pg.states;
+}
+
 /* Makes need bytes or more a free run, together with one before them. */
 static bool extend(size_t need)
 {

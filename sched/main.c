@@ -1,4 +1,7 @@
 /* sched/main.c - start, threads, the first goroutine and its end. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1 /* pthread_getattr_np */
+#endif
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -194,10 +197,24 @@ bool thread_create(pthread_t *t, void *(*fn)(void *), void *arg)
     return true;
 }
 
+/* For memory statistics: nothing is wrong without. */
+static void note_stack(struct m *mp)
+{
+    pthread_attr_t attr;
+    void *lo;
+    size_t size;
+    if (pthread_getattr_np(pthread_self(), &attr) != 0)
+        return;
+    if (pthread_attr_getstack(&attr, &lo, &size) == 0)
+        mp->own = (struct stack){(uintptr_t)lo, (uintptr_t)lo + size};
+    pthread_attr_destroy(&attr);
+}
+
 static void *mstart_thread(void *vmp)
 {
     struct m *mp = vmp;
     minit(mp);
+    note_stack(mp);
     /* Else it is that of the thread which made this one. */
     prctl(PR_SET_NAME, "tarn-m", 0UL, 0UL, 0UL);
     /* See runnext_left. */
@@ -211,6 +228,7 @@ static void *mstart_thread(void *vmp)
     /* From mexit. */
     unminit(mp);
     lock(&sched.lock);
+    mp->own = (struct stack){0, 0};
     mp->schedlink = sched.mfree;
     sched.mfree = mp;
     unlock(&sched.lock);

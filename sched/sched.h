@@ -301,6 +301,7 @@ struct m {
     struct foreign *foreign; /* thread.c: of a thread that we did not make */
     void *signal_stack;
     bool own_signal_stack; /* it is installed */
+    struct stack own; /* of a thread that we made: its stack; 0: it is gone */
     struct g g0_storage;
 };
 

@@ -152,6 +152,24 @@ static bool fits(const struct unwind *u, const struct tarn_frame_map *m)
                            u->reg[UNW_RBP] == u->sp + (m->rbp - 1u) * 8);
 }
 
+bool unwind_begin_here(struct unwind *u, struct g *gp)
+{
+    *u = (struct unwind){.hi = gp->stack.hi};
+    return from_pushed(u, gp->sched_sp);
+}
+
+bool unwind_caller(struct unwind *u)
+{
+    if (unwind_next(u))
+        return true;
+    uint32_t e = read_begin(&readers);
+    const struct tarn_frame_map *m =
+        u->interrupted ? NULL : find(atomic_load(&table), u->pc);
+    bool ok = m != NULL && fits(u, m) && step_by_map(u, m);
+    read_end(&readers, e);
+    return ok;
+}
+
 struct visitor {
     void (*words)(uintptr_t lo, uintptr_t hi, void *arg);
     void (*frame)(uintptr_t base, const struct tarn_frame_map *m, void *arg);

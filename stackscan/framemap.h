@@ -59,5 +59,10 @@ bool unwind_begin(struct unwind *u, struct g *gp, uintptr_t sp, uintptr_t hi,
 /* A step, also from a callback to the frames below the native call that it is
  * made from. */
 bool unwind_next(struct unwind *u);
+/* For who wants to know the callers only: where the walk of the goroutine begins on
+ * whose behalf we are on g0, an attached thread's, too; and a step, by tables or a
+ * map. */
+bool unwind_begin_here(struct unwind *u, struct g *gp);
+bool unwind_caller(struct unwind *u);
 
 #endif

@@ -584,6 +584,48 @@ uint64_t stacks_inuse(void)
     return n;
 }
 
+static void chunk_memory(struct resident *r, struct stack_chunk *c,
+                         struct stack_memory *m)
+{
+    uint64_t bits[STACK_CHUNK / OS_PAGE / 64] = {0};
+    size_t size = STACK_MIN << c->order, words = size / OS_PAGE / 64;
+    _Static_assert(STACK_MIN / OS_PAGE == 16, "a quarter of a word each");
+    resident_bits(r, c->lo, STACK_CHUNK / OS_PAGE, bits);
+    for (size_t off = 0; off < STACK_CHUNK; off += size) {
+        size_t page = off / OS_PAGE, n = 0;
+        if (words == 0)
+            n = (size_t)__builtin_popcountll(
+                bits[page / 64] >> page % 64 &
+                ((UINT64_C(1) << size / OS_PAGE) - 1));
+        for (size_t i = 0; i < words; i++)
+            n += (size_t)__builtin_popcountll(bits[page / 64 + i]);
+        *(atomic_load(&c->owner[off / STACK_MIN]) ? &m->inuse : &m->unused) +=
+            n * OS_PAGE;
+    }
+}
+
+void stacks_memory(struct resident *r, struct stack_memory *m)
+{
+    *m = (struct stack_memory){0};
+    for (struct stack_chunk *c = atomic_load(&stack_chunks); c != NULL;
+         c = c->next)
+        chunk_memory(r, c, m);
+    lock(&pool.lock);
+    for (const struct large *l = pool.used; l != NULL; l = l->next)
+        m->inuse += resident_bytes(r, l->lo, l->hi);
+    for (const struct large *l = pool.kept; l != NULL; l = l->next)
+        m->unused += resident_bytes(r, l->lo, l->hi);
+    unlock(&pool.lock);
+    size_t n = atomic_load(&allglen);
+    for (size_t i = 0; i < n; i++) {
+        struct g *gp = allg_at(i);
+        if (gp->kind != STACK_FIXED || gp->foreign || gp->stack.lo == 0)
+            continue;
+        *(readgstatus(gp) == Gdead ? &m->unused : &m->inuse) +=
+            resident_bytes(r, gp->stack.lo, gp->stack.hi);
+    }
+}
+
 /* --- what a goroutine gets --------------------------------------------------------- */
 
 static uintptr_t fixed_alloc(size_t size)

@@ -141,6 +141,12 @@ struct stack_stats {
     _Atomic uint64_t released; /* free ones whose memory went back */
 };
 extern struct stack_stats stack_stats;
+/* Bytes in memory of stacks that belong to a G that lives, and of others; world
+ * stopped. */
+struct stack_memory {
+    size_t inuse, unused;
+};
+void stacks_memory(struct resident *r, struct stack_memory *m);
 uint64_t stacks_inuse(void); /* bytes of stacks that belong to a G */
 void stack_check_guard(const struct g *gp); /* throws; poison.c */
 bool stackalloc(struct g *gp, enum stack_kind kind, size_t size);

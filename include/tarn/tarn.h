@@ -12,13 +12,16 @@
 #include "tarn/gc.h"
 #include "tarn/handle.h"
 #include "tarn/heap.h"
+#include "tarn/memory.h"
 #include "tarn/native.h"
 #include "tarn/options.h"
 #include "tarn/preempt.h"
+#include "tarn/profile.h"
 #include "tarn/sched.h"
 #include "tarn/sync.h"
 #include "tarn/trace.h"
 #include "tarn/unsafe.h"
+#include "tarn/walk.h"
 #include "tarn/weak.h"
 
 #endif

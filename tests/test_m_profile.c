@@ -1,0 +1,2 @@
+/* tests/test_m_profile.c - the same on copying stacks. */
+#include "test_profile.c"
