@@ -128,6 +128,15 @@ static __attribute__((noinline)) tarn_timer *arm(int64_t ns)
 #define CELLS 256
 static uint64_t **cells;
 
+/* tarn_store does not say to other threads that *v is complete. */
+static void put_node(uint64_t **cell, uint64_t *v)
+{
+    if (TARN_TSAN)
+        tarn_swap(cell, v);
+    else
+        tarn_store(cell, v);
+}
+
 static void move_nodes(uint64_t *rng)
 {
     for (int k = 0; k < 8; k++) {
@@ -135,13 +144,13 @@ static void move_nodes(uint64_t *rng)
         uint64_t *x = LOAD(cells[a]), *y = LOAD(cells[b]);
         CHECK_EQ(x[0] ^ x[1], HIDE_KEY);
         CHECK_EQ(y[0] ^ y[1], HIDE_KEY);
-        tarn_store(&cells[a], y);
-        tarn_store(&cells[b], x);
+        put_node(&cells[a], y);
+        put_node(&cells[b], x);
         if (below(rng, 16) == 0) {
             uint64_t *z = new_shared(2 * sizeof *z);
             z[0] = harness_rand(rng) | 1;
             z[1] = z[0] ^ HIDE_KEY;
-            tarn_store(&cells[a], z);
+            put_node(&cells[a], z);
         }
     }
 }
@@ -659,6 +668,16 @@ static void test_storm(void)
     check_all();
 }
 
+static bool no_collection(void)
+{
+    STAY();
+    lock(&gc.lock);
+    bool none = !gc.requested && gc.cycles_started == gc.cycles_swept;
+    unlock(&gc.lock);
+    GO_ON();
+    return none;
+}
+
 /* Changes while a mark is under way, each time: what the barrier noted and what is
  * half marked on the Ps that end must be marked all the same. */
 static void test_in_mark(void)
@@ -669,9 +688,7 @@ static void test_in_mark(void)
     for (uint64_t i = 0; hits < scaled(40); i++) {
         set_procs(some_number(&rng));
         gc_request();
-        YIELD_UNTIL(atomic_load(&gc.phase) == GC_MARK ||
-                    atomic_load(&gc.cycles_started) ==
-                        atomic_load(&gc.cycles_swept));
+        YIELD_UNTIL(atomic_load(&gc.phase) == GC_MARK || no_collection());
         move_nodes(&rng);
         STAY();
         bool marks = atomic_load(&gc.phase) == GC_MARK;
@@ -730,25 +747,34 @@ static void test_refused(void)
     refuse(FAIL_MMAP);
 }
 
-/* Some hundreds on each of several Ps, which one has no room for. */
+#define MANY_TIMERS 4096
+static void arms(void *i)
+{
+    tarn_store(&far[(uintptr_t)i], arm(INT64_C(3600000000000)));
+    tarn_waitgroup_done(&wg);
+}
+
+/* Some on each of several Ps, which one has no room for. */
 static void test_timers_refused(void)
 {
     int refused = 0;
-    for (int round = 0; refused == 0; round++) {
-        uint32_t n = 0, on[4] = {0};
+    tarn_store(&far, new_shared(MANY_TIMERS * sizeof *far));
+    for (uintptr_t most = 128; refused == 0; most *= 2) {
+        uintptr_t n = 0;
+        uint32_t on[4] = {0};
+        CHECK_LE(most, (uintptr_t)MANY_TIMERS);
         set_procs(4);
-        atomic_store(&slept, 0);
-        while (on[0] == 0 || on[1] == 0 || n < 300u << round) {
-            go(sleeps, (void *)(uintptr_t)300000000);
-            n++;
-            tarn_yield();
-            if (n % 16 != 0)
-                continue;
+        while (n < most - 16 || (n < MANY_TIMERS - 16 && on[1] == 0)) {
+            tarn_waitgroup_add(&wg, 16);
+            for (int i = 0; i < 16; i++)
+                go(arms, (void *)n++);
+            tarn_waitgroup_wait(&wg);
             stopTheWorld();
             for (uint32_t i = 0; i < 4; i++)
                 on[i] = allp[i]->timers.len;
             startTheWorld();
         }
+        settled();
         for (uint32_t to = 3; to >= 1; to--) {
             fail_inject(FAIL_MALLOC, 0, 1);
             tarn_status st = tarn_set_procs((int)to);
@@ -762,8 +788,11 @@ static void test_timers_refused(void)
             }
         }
         CHECK_EQ(tarn_procs(), 1u);
-        while (atomic_load(&slept) != n)
-            tarn_sleep(1000000);
+        CHECK_EQ(allp[0]->timers.len, n);
+        for (uintptr_t i = 0; i < n; i++)
+            CHECK(tarn_timer_stop(far[i]));
+        atomic_fetch_sub(&armed, n);
+        CHECK_EQ(allp[0]->timers.len, 0u);
     }
 }
 
