@@ -66,6 +66,24 @@ static struct p *own_p(void)
     return pp;
 }
 
+static void hog(void *unused)
+{
+    (void)unused;
+    STAY();
+    spin_ns(200000);
+    GO_ON();
+}
+
+/* The caller, with nobody else about, comes to be on that P, of two: its own is kept
+ * busy until the other has stolen it. */
+static void get_to(uint32_t id)
+{
+    while (own_p()->id != id) {
+        go(hog, NULL);
+        tarn_yield();
+    }
+}
+
 /* --- what goroutines do meanwhile -------------------------------------------------- */
 
 enum habit {
@@ -397,7 +415,7 @@ static void test_own_p(void)
         check_mine();
         CHECK(tarn_alloc_bytes(100) != NULL);
         if (id == 0)
-            tarn_native_call(spin_native, (void *)(uintptr_t)100000);
+            go(hog, NULL);
     }
     YIELD_UNTIL(atomic_load(&lived) == atomic_load(&spawned));
     check_all();
@@ -701,6 +719,68 @@ static void test_in_mark(void)
     check_all();
 }
 
+/* Timers of a P that ends after the mark has looked at those of the P to which they
+ * go, and before it has at its own: as if it never did. */
+static _Atomic uint64_t hidden_timer, hidden_arg;
+static _Atomic bool changed_in_mark;
+
+static void arms_on_1(void *unused)
+{
+    (void)unused;
+    for (bool done = false; !done;) {
+        get_to(1);
+        tarn_timer *t = arm(INT64_C(3600000000000));
+        atomic_fetch_sub(&armed, 1);
+        done = atomic_load(&((struct timer *)(void *)t)->pp) == allp[1];
+        if (!done)
+            CHECK(tarn_timer_stop(t));
+        atomic_store(&hidden_timer, hide(t));
+        atomic_store(&hidden_arg,
+                     hide(((void **)(void *)t)[(sizeof(struct timer) + 16) / 8]));
+    }
+    wipe_stack();
+    tarn_waitgroup_done(&wg);
+}
+
+static void change_in_mark(const char *name)
+{
+    if (strcmp(name, "gc: others may mark") != 0)
+        return;
+    CHECK_ST(tarn_set_procs(1), TARN_OK);
+    atomic_store(&changed_in_mark, true);
+}
+
+static void test_timer_in_mark(void)
+{
+    for (int full = 0; full < 2; full++) {
+        set_procs(2);
+        tarn_waitgroup_add(&wg, 1);
+        go(arms_on_1, NULL);
+        tarn_waitgroup_wait(&wg);
+        settled();
+        atomic_store(&changed_in_mark, false);
+        atomic_store(&gc_fault, GC_FAULT_TIMERS);
+        gc_step_hook = change_in_mark;
+        if (full)
+            collect();
+        else
+            gc_collect_young();
+        gc_step_hook = NULL;
+        atomic_store(&gc_fault, GC_FAULT_NONE);
+        CHECK(atomic_load(&changed_in_mark));
+        CHECK(alive(atomic_load(&hidden_timer)));
+        CHECK(alive(atomic_load(&hidden_arg)));
+        tarn_timer *t = reveal(atomic_load(&hidden_timer));
+        CHECK(atomic_load(&((struct timer *)(void *)t)->pp) == allp[0]);
+        CHECK(tarn_timer_stop(t));
+    }
+}
+
+static void in_mark(void)
+{
+    RUN(test_timer_in_mark);
+}
+
 static void body(void)
 {
     uint32_t was = nprocs;
@@ -747,53 +827,72 @@ static void test_refused(void)
     refuse(FAIL_MMAP);
 }
 
-#define MANY_TIMERS 4096
-static void arms(void *i)
+static struct timer filling[4096], one_more;
+
+static void never(void *unused)
 {
-    tarn_store(&far[(uintptr_t)i], arm(INT64_C(3600000000000)));
+    (void)unused;
+    CHECK(!"an hour has passed");
+}
+
+static void add(struct timer *t)
+{
+    t->when = nanotime() + INT64_C(3600000000000);
+    t->f = never;
+    timer_add(t);
+}
+
+static void adds_one(void *unused)
+{
+    (void)unused;
+    for (bool done = false; !done;) {
+        get_to(1);
+        STAY();
+        done = getg()->m->p->id == 1;
+        if (done)
+            add(&one_more);
+        GO_ON();
+    }
     tarn_waitgroup_done(&wg);
 }
 
-/* Some on each of several Ps, which one has no room for. */
+/* One P has as many as it has room for, the other, which ends, has one. */
 static void test_timers_refused(void)
 {
-    int refused = 0;
-    tarn_store(&far, new_shared(MANY_TIMERS * sizeof *far));
-    for (uintptr_t most = 128; refused == 0; most *= 2) {
-        uintptr_t n = 0;
-        uint32_t on[4] = {0};
-        CHECK_LE(most, (uintptr_t)MANY_TIMERS);
-        set_procs(4);
-        while (n < most - 16 || (n < MANY_TIMERS - 16 && on[1] == 0)) {
-            tarn_waitgroup_add(&wg, 16);
-            for (int i = 0; i < 16; i++)
-                go(arms, (void *)n++);
-            tarn_waitgroup_wait(&wg);
-            stopTheWorld();
-            for (uint32_t i = 0; i < 4; i++)
-                on[i] = allp[i]->timers.len;
-            startTheWorld();
+    uint32_t n = 0;
+    set_procs(2);
+    for (bool full = false; !full;) {
+        get_to(0);
+        STAY();
+        struct timers *ts = &allp[0]->timers;
+        if (getg()->m->p == allp[0]) {
+            do
+                add(&filling[n++]);
+            while (ts->len < ts->cap && n < ARRAY_LEN(filling));
+            full = true;
         }
-        settled();
-        for (uint32_t to = 3; to >= 1; to--) {
-            fail_inject(FAIL_MALLOC, 0, 1);
-            tarn_status st = tarn_set_procs((int)to);
-            fail_reset();
-            if (st != TARN_OK) {
-                refused++;
-                CHECK_ST(st, TARN_ENOMEM);
-                CHECK(said("for timers"));
-                CHECK_EQ(tarn_procs(), (size_t)to + 1);
-                set_procs(to);
-            }
-        }
-        CHECK_EQ(tarn_procs(), 1u);
-        CHECK_EQ(allp[0]->timers.len, n);
-        for (uintptr_t i = 0; i < n; i++)
-            CHECK(tarn_timer_stop(far[i]));
-        atomic_fetch_sub(&armed, n);
-        CHECK_EQ(allp[0]->timers.len, 0u);
+        GO_ON();
     }
+    CHECK_LT(n, ARRAY_LEN(filling));
+    tarn_waitgroup_add(&wg, 1);
+    go(adds_one, NULL);
+    tarn_waitgroup_wait(&wg);
+    fail_inject(FAIL_MALLOC, 0, 1);
+    tarn_status st = tarn_set_procs(1);
+    fail_reset();
+    CHECK_ST(st, TARN_ENOMEM);
+    CHECK(said("for timers"));
+    CHECK_EQ(tarn_procs(), 2u);
+    CHECK(atomic_load(&one_more.pp) == allp[1]);
+    check_all();
+    set_procs(1);
+    CHECK(atomic_load(&one_more.pp) == allp[0]);
+    CHECK_EQ(allp[0]->timers.len, n + 1);
+    for (uint32_t i = 0; i < n; i++)
+        CHECK(timer_del(&filling[i]));
+    CHECK(timer_del(&one_more));
+    CHECK_EQ(allp[0]->timers.len, 0u);
+    check_all();
 }
 
 static void test_thread_limit(void)
@@ -887,6 +986,7 @@ int main(int argc, char **argv)
     RUN(test_restart);
     gc_run(refusals, 2, "");
     gc_run(limit, 2, "maxthreads=8");
+    gc_run(in_mark, 2, "gcoff=1");
     gc_run(body, 1, "");
     gc_run(body, 4, "droppreempt=30");
     gc_run(body, 16, "gcpercent=10,heapmin=64KiB,delays=50");
