@@ -152,8 +152,7 @@ static void hand_over_sudogs(struct p *to, struct p *from)
  * left are numbers: goids that it may give out, ticks, its ring of events. */
 static void p_end(struct p *pp, struct p *to)
 {
-    ASSERT(atomic_load(&pp->m) == NULL &&
-           atomic_load(&pp->status) == Pgcstop &&
+    ASSERT(atomic_load(&pp->m) == NULL && atomic_load(&pp->status) == Pgcstop &&
            atomic_load(&pp->runSafePointFn) == 0);
     if (sched_hooks.p_end)
         sched_hooks.p_end(pp, to);
@@ -209,10 +208,10 @@ static tarn_status resize(uint32_t n)
     if (r.status == TARN_ENOMEM)
         set_error("tarn_set_procs: out of memory for timers of %u Ps", n);
     else if (r.status == TARN_ELIMIT)
-        set_error("tarn_set_procs: with %u Ps up to %llu threads may be wanted, "
-                  "and option maxthreads allows %lld",
-                  n, (unsigned long long)r.threads,
-                  (long long)options.maxthreads);
+        set_error(
+            "tarn_set_procs: with %u Ps up to %llu threads may be wanted, "
+            "and option maxthreads allows %lld",
+            n, (unsigned long long)r.threads, (long long)options.maxthreads);
     return r.status;
 }
 

@@ -265,8 +265,8 @@ struct reserve {
 static void reserve_on_g0(void *vr)
 {
     struct reserve *r = vr;
-    while (r->ok && __atomic_load_n(&trace_on, __ATOMIC_RELAXED) &
-                        TRACE_ON_TIMELINE &&
+    while (r->ok &&
+           __atomic_load_n(&trace_on, __ATOMIC_RELAXED) & TRACE_ON_TIMELINE &&
            timeline.made < TIMELINE_CHUNKS + r->n + 1)
         r->ok = make_chunk();
 }

@@ -735,8 +735,9 @@ static void arms_on_1(void *unused)
         if (!done)
             CHECK(tarn_timer_stop(t));
         atomic_store(&hidden_timer, hide(t));
-        atomic_store(&hidden_arg,
-                     hide(((void **)(void *)t)[(sizeof(struct timer) + 16) / 8]));
+        atomic_store(
+            &hidden_arg,
+            hide(((void **)(void *)t)[(sizeof(struct timer) + 16) / 8]));
     }
     wipe_stack();
     tarn_waitgroup_done(&wg);
