@@ -708,6 +708,29 @@ bool gc_init(void)
     return true;
 }
 
+bool gc_p_start(struct p *pp)
+{
+    struct gcp *g = gcp_of(pp);
+    if (g->worker == NULL)
+        g->worker = newproc(worker, pp, NULL, true);
+    return g->worker != NULL;
+}
+
+void gc_p_end(struct p *pp, struct p *to)
+{
+    /* Its worker is parked, or has never run: it gives itself to no other P. */
+    struct gcp *g = gcp_of(pp), *other = gcp_of(to);
+    gc_hand_in(pp);
+    mcache_flush(&pp->mcache);
+    /* Of this mark, and its workers or who allocates pay it sooner or later. */
+    if (atomic_load(&gc.phase) == GC_MARK)
+        atomic_fetch_sub(&gc.bg_credit, g->assist_debt);
+    other->sweep_debt += g->sweep_debt;
+    g->assist_debt = 0;
+    g->sweep_debt = 0;
+    stacks_p_end(pp);
+}
+
 void gc_on_start(void)
 {
     if (gc.on)
@@ -716,11 +739,8 @@ void gc_on_start(void)
     if (d == NULL)
         throw("no memory for the collector's driver: %s", tarn_last_error());
     gc.driver = d;
-    for (uint32_t i = 0; i < nprocs; i++) {
-        struct g *w = newproc(worker, allp[i], NULL, true);
-        if (w == NULL)
+    for (uint32_t i = 0; i < nprocs; i++)
+        if (!gc_p_start(allp[i]))
             throw("no memory for a mark worker: %s", tarn_last_error());
-        gcp_of(allp[i])->worker = w;
-    }
     gc.on = true;
 }

@@ -283,6 +283,11 @@ void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
 
 bool gc_init(void); /* false: error set */
 void gc_on_start(void);
+/* A mark worker for pp, if it has none. False: no memory, error set. */
+bool gc_p_start(struct p *pp);
+/* World stopped, anywhere in a cycle: what pp has of objects, mark work, debts and
+ * stacks goes to `to`, to the heap or to the pools. On g0 of who holds `to`. */
+void gc_p_end(struct p *pp, struct p *to);
 struct g *gc_worker_hook(struct p *pp, bool idle);
 /* After n bytes became allocatable on this P; on a goroutine. */
 void gc_allocated(size_t n);
@@ -323,6 +328,7 @@ bool pacer_assists(void);
 void pacer_marked(void); /* world stopped, the mark is complete */
 void pacer_swept(void);
 void pacer_changed(void); /* settings; no cycle under way */
+void pacer_procs(uint32_t n); /* world stopped: there will be n Ps */
 size_t pacer_keep(void); /* free memory worth keeping until the next cycle */
 bool pacer_full(
     void); /* the next collection shall not be of young objects only */

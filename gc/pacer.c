@@ -134,6 +134,15 @@ static void bucket_update(void)
     unlock(&pacer.bucket.lock);
 }
 
+/* The bucket's size goes with the number of Ps: so does what is in it. */
+void pacer_procs(uint32_t n)
+{
+    bucket_update();
+    lock(&pacer.bucket.lock);
+    pacer.bucket.level = pacer.bucket.level / (int64_t)nprocs * (int64_t)n;
+    unlock(&pacer.bucket.lock);
+}
+
 /* --- the goal ----------------------------------------------------------------------- */
 
 /* What of the memory limit is left for the heap and its metadata. */

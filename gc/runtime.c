@@ -63,6 +63,9 @@ static tarn_status start(const struct tarn_options *o)
     if (!gc_init())
         return TARN_ENOMEM;
     sched_hooks.p_init = p_init;
+    sched_hooks.p_start = gc_p_start;
+    sched_hooks.p_end = gc_p_end;
+    sched_hooks.procs_change = pacer_procs;
     sched_hooks.on_start = gc_on_start;
     sched_hooks.gc_worker = gc_worker_hook;
     sched_hooks.gc_work_available = work_for_idle;
@@ -178,9 +181,4 @@ void tarn_goexit(void)
 size_t tarn_goroutines(void)
 {
     return (size_t)atomic_load(&sched.ngoroutines);
-}
-
-size_t tarn_procs(void)
-{
-    return nprocs;
 }

@@ -40,22 +40,12 @@ static int kind_index(enum stack_kind kind)
     return kind == STACK_FIXED ? 1 : 0;
 }
 
-static void gfput(struct p *pp, struct g *gp)
+/* All but `keep` of them go to everybody. */
+static void gfree_overflow(struct p *pp, int k, uint32_t keep)
 {
-    if (!gp->default_stack && gp->stack.lo != 0) {
-        sched_hooks.stackfree(gp);
-        ASSERT(gp->stack.lo == 0);
-    }
-    if (gp->stack.lo == 0)
-        gp->kind = STACK_NONE;
-    int k = kind_index(gp->kind);
-    gp->schedlink = pp->gfree[k];
-    pp->gfree[k] = gp;
-    if (++pp->ngfree[k] < GFREE_LOCAL_MAX)
-        return;
     lock(&sched.gfreelock);
-    while (pp->ngfree[k] > GFREE_LOCAL_MAX / 2) {
-        gp = pp->gfree[k];
+    while (pp->ngfree[k] > keep) {
+        struct g *gp = pp->gfree[k];
         pp->gfree[k] = gp->schedlink;
         pp->ngfree[k]--;
         /* Copying stacks are few; those of fixed size have no other cache. */
@@ -68,6 +58,26 @@ static void gfput(struct p *pp, struct g *gp)
     unlock(&sched.gfreelock);
 }
 
+void gfpurge(struct p *pp)
+{
+    gfree_overflow(pp, 0, 0);
+    gfree_overflow(pp, 1, 0);
+}
+
+static void gfput(struct p *pp, struct g *gp)
+{
+    if (!gp->default_stack && gp->stack.lo != 0) {
+        sched_hooks.stackfree(gp);
+        ASSERT(gp->stack.lo == 0);
+    }
+    if (gp->stack.lo == 0)
+        gp->kind = STACK_NONE;
+    int k = kind_index(gp->kind);
+    gp->schedlink = pp->gfree[k];
+    pp->gfree[k] = gp;
+    if (++pp->ngfree[k] >= GFREE_LOCAL_MAX)
+        gfree_overflow(pp, k, GFREE_LOCAL_MAX / 2);
+}
 static struct g *gfget(struct p *pp, enum stack_kind kind)
 {
     int k = kind_index(kind);

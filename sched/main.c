@@ -312,31 +312,6 @@ static char *goroutine_error_buffer(void)
     return gp->error_text;
 }
 
-static bool procs_init(uint32_t n)
-{
-    allp = sys_alloc(n * sizeof(*allp));
-    if (allp == NULL) {
-        set_error("out of memory for %u Ps", n);
-        return false;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        struct p *pp = sys_alloc_aligned(sizeof(*pp), CACHE_LINE);
-        if (pp == NULL || !mcache_init(&pp->mcache)) {
-            set_error("out of memory for P %u", i);
-            return false;
-        }
-        pp->id = i;
-        atomic_store(&pp->status, Pgcstop);
-        pp->rand = rand_state((uint64_t)options.seed, (uint64_t)i * 2 + 1);
-        timers_init(&pp->timers);
-        if (sched_hooks.p_init && !sched_hooks.p_init(pp))
-            return false;
-        allp[i] = pp;
-    }
-    nprocs = n;
-    return true;
-}
-
 tarn_status sched_init(uint32_t procs)
 {
     base_hooks.describe = describe;

@@ -14,8 +14,6 @@ struct schedt sched = {
     .gfreelock = MUTEX_INIT(GFREE),
     .worldsema = 1,
 };
-struct p **allp;
-uint32_t nprocs;
 struct m *_Atomic allm;
 struct m m0;
 struct sched_hooks sched_hooks;
@@ -447,7 +445,7 @@ static struct g *stealWork(int64_t *now, int64_t *polluntil, bool *newwork,
 
 static bool any_runq(void)
 {
-    for (uint32_t i = 0; i < nprocs; i++)
+    for (uint32_t i = 0, n = procs_now(); i < n; i++)
         if (!runqempty(allp[i]))
             return true;
     return false;

@@ -115,6 +115,27 @@ static bool runqputslow(struct p *pp, struct g *gp, uint32_t h, uint32_t t)
     return true;
 }
 
+/* In the order in which they would have run, ahead of those who came later. */
+void runq_to_global(struct p *pp)
+{
+    struct gqueue q = {NULL, NULL, 0};
+    struct g *next = atomic_exchange(&pp->runnext, NULL);
+    if (next != NULL)
+        gqueue_push(&q, next);
+    uint32_t h = atomic_load(&pp->runqhead), t = atomic_load(&pp->runqtail);
+    for (; h != t; h++)
+        gqueue_push(&q, atomic_load(&pp->runq[h % RUNQ_SIZE]));
+    atomic_store(&pp->runqhead, t);
+    if (q.n == 0)
+        return;
+    q.tail->schedlink = sched.runq.head;
+    sched.runq.head = q.head;
+    if (sched.runq.tail == NULL)
+        sched.runq.tail = q.tail;
+    sched.runq.n += q.n;
+    globrunq_sync();
+}
+
 /* To the tail of the ring, unless it is full. */
 bool runqputtail(struct p *pp, struct g *gp)
 {

@@ -33,7 +33,7 @@
  *     no wake-up is lost.
  *  6. Requests to preempt, stop or suspend are best effort; every waiter
  *     re-issues them until what it waits for has happened.
- *  7. G, M and P structs are never freed.
+ *  7. G, M and P structs are never freed, and those of Ps never move in allp.
  *
  * Locks: sched.lock (RANK_SCHED): global queue, idle lists, M counts, stopwait.
  * allglock (RANK_ALLG). p->timers.lock (RANK_TIMERS). hchan.lock (RANK_CHAN).
@@ -367,8 +367,17 @@ struct schedt {
 };
 extern struct schedt sched;
 
-extern struct p **allp; /* nprocs of them, fixed after start */
+/* Never moves; of its nallp Ps the first nprocs run goroutines, see procs.c. nprocs
+ * changes with the world stopped and under sched.lock: who holds a P, worldsema or
+ * that lock reads it as it is, others by procs_now, and may find what was. */
+#define PROCS_MAX 1024u /* and of option maxprocs */
+extern struct p **allp;
 extern uint32_t nprocs;
+extern _Atomic uint32_t nallp;
+ALWAYS_INLINE uint32_t procs_now(void)
+{
+    return __atomic_load_n(&nprocs, __ATOMIC_ACQUIRE);
+}
 extern struct m *_Atomic allm;
 extern struct m m0;
 /* All Gs ever made: an append-only array of chunks that never move, readable
@@ -401,6 +410,13 @@ struct sched_hooks {
     enum stack_kind (*stack_kind_of)(tarn_fn fn, enum tarn_stacks want,
                                      bool *ok);
     bool (*p_init)(struct p *pp); /* false: error set */
+    /* More Ps: pp, which is Pdead, shall run goroutines from the next stop of the
+     * world on. On a goroutine. Fewer: it ends, and what is its own goes to `to`,
+     * the caller's, or to everybody. On g0, world stopped. The number of Ps is about
+     * to be n; so, and with sched.lock held. */
+    bool (*p_start)(struct p *pp); /* false: no memory */
+    void (*p_end)(struct p *pp, struct p *to);
+    void (*procs_change)(uint32_t n);
     void (*on_start)(
         void); /* on g0, each time tarn_main has started the world */
     /* A mark worker that should run on pp now, or NULL. idle: pp has nothing
@@ -669,6 +685,9 @@ ALWAYS_INLINE struct g *runqget(struct p *pp, bool *inherit)
     return runqget_ring(pp);
 }
 struct g *runqsteal(struct p *pp, struct p *victim, bool steal_runnext);
+/* World stopped, sched.lock held: all of it to the head of the global queue. */
+void runq_to_global(struct p *pp);
+void gfpurge(struct p *pp); /* world stopped: its dead Gs to everybody */
 void allgadd(struct g *gp);
 /* By a goroutine; never NULL, all zero. Nothing preempts between here and
  * there, so the P stays ours. */
@@ -764,7 +783,8 @@ size_t unsafe_range_count(void);
 
 /* --- start and end (main.c) -------------------------------------------------- */
 
-/* Once: makes nprocs Ps. Hooks are installed before. TARN_ENOMEM, TARN_ESYS:
+bool procs_init(uint32_t n); /* procs.c; false: error set */
+/* Once: makes so many Ps. Hooks are installed before. TARN_ENOMEM, TARN_ESYS:
  * error set. */
 tarn_status sched_init(uint32_t procs);
 /* Runs fn(arg) as a goroutine with this thread as M0 until it returns. */
@@ -794,6 +814,14 @@ ALWAYS_INLINE uint64_t threads_counted(void)
 {
     return sched.mnext - sched.nmleaving;
 }
+/* Those that n Ps may still want: one for each and one for a call that blocks are
+ * made when they are wanted, and it would end the process if they could not be.
+ * sched.lock held. */
+ALWAYS_INLINE uint64_t threads_wanted(uint32_t n)
+{
+    uint64_t own = threads_counted() - sched.nforeign - (uint64_t)sched.nmsys;
+    return own < n + 1 ? n + 1 - own : 0;
+}
 void newm(void (*fn)(void), struct p *pp);
 void main_exit(void) __attribute__((noreturn));
 void goroutine_report(void); /* to stderr: every user goroutine, its wait */
@@ -807,6 +835,10 @@ bool timer_del(struct timer *t); /* true: it had not fired */
 int64_t checkTimers(struct p *pp, int64_t now, int64_t *polluntil, bool *ran);
 int64_t timers_next(void);             /* over all Ps; 0: none */
 void timer_wake_sleeper(int64_t when); /* proc.c */
+/* World stopped. Room in to's heap for the timers of Ps first and up, or false; those
+ * of `from` go there, kept alive if a mark is on. */
+bool timers_reserve(struct p *to, uint32_t first);
+void timers_move(struct p *to, struct p *from);
 /* For markroot: calls fn on every keep and arg of running timers. */
 void timers_each(struct p *pp, void (*fn)(const void *p, void *arg), void *arg);
 

@@ -53,7 +53,8 @@ static uint32_t retake(int64_t now, int64_t most, int64_t *next,
 {
     uint32_t n = 0;
     int64_t slice = most < FORCE_PREEMPT_NS ? most : FORCE_PREEMPT_NS;
-    for (uint32_t i = 0; i < nprocs; i++) {
+    /* One that ends meanwhile is not running any more. */
+    for (uint32_t i = 0, procs = procs_now(); i < procs; i++) {
         struct p *pp = allp[i];
         if (atomic_load(&pp->status) != Prunning)
             continue;
@@ -132,7 +133,7 @@ static bool nap(_Atomic bool *flag, int64_t ns)
 static bool may_sleep_deep(void)
 {
     return atomic_load(&sched.gcwaiting) ||
-           atomic_load(&sched.npidle) == nprocs;
+           atomic_load(&sched.npidle) == procs_now();
 }
 
 /* False: it is no time for it. */

@@ -190,13 +190,11 @@ static tarn_status admit(void)
         set_error("tarn_thread_attach: tarn_main is not running");
         return TARN_ESTATE;
     }
-    /* A thread for each P and one for a call that blocks: they are made when
-     * they are wanted, and it would end the process if they could not be. */
     uint64_t count = threads_counted();
-    uint64_t own = count - sched.nforeign - (uint64_t)sched.nmsys;
-    uint64_t reserved = own < nprocs + 1 ? nprocs + 1 - own : 0;
+    uint64_t reserved = threads_wanted(nprocs);
     if (count + reserved >= (uint64_t)options.maxthreads) {
         uint32_t attached = sched.nforeign;
+        uint64_t own = count - attached - (uint64_t)sched.nmsys;
         unlock(&sched.lock);
         set_error("tarn_thread_attach: %u are attached, and the runtime itself "
                   "needs %llu of the %lld that option maxthreads allows",

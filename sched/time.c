@@ -192,10 +192,55 @@ int64_t checkTimers(struct p *pp, int64_t now, int64_t *polluntil, bool *ran)
     return next;
 }
 
+/* No lock is taken: who holds a P stands still, and others read when0 only. */
+bool timers_reserve(struct p *to, uint32_t first)
+{
+    struct timers *ts = &to->timers;
+    uint64_t n = ts->len;
+    for (uint32_t i = first; i < nprocs; i++)
+        if (allp[i] != to)
+            n += allp[i]->timers.len;
+    if (n <= ts->cap)
+        return true;
+    uint64_t cap = ts->cap == 0 ? 16 : ts->cap;
+    while (cap < n)
+        cap *= 2;
+    struct timer **h = NULL;
+    if (cap <= UINT32_MAX)
+        h = sys_realloc(ts->heap, (size_t)cap * sizeof *h);
+    if (h == NULL)
+        return false;
+    ts->heap = h;
+    ts->cap = (uint32_t)cap;
+    return true;
+}
+
+/* The root job of `to` may have been done, that of `from` not yet. */
+void timers_move(struct p *to, struct p *from)
+{
+    struct timers *ts = &to->timers, *fs = &from->timers;
+    ASSERT(ts->len + fs->len <= ts->cap);
+    for (uint32_t i = 0; i < fs->len; i++) {
+        struct timer *t = fs->heap[i];
+        if (sched_hooks.shade) {
+            sched_hooks.shade(t->keep);
+            sched_hooks.shade(t->arg);
+        }
+        atomic_store_explicit(&t->pp, to, memory_order_release);
+        sift_up(ts, ts->len++, t);
+    }
+    /* In this order: who looks at all of them without a lock misses none that is
+     * in both places, and one that looked between is woken when the world starts. */
+    publish_when0(ts);
+    check_heap(ts);
+    fs->len = 0;
+    publish_when0(fs);
+}
+
 int64_t timers_next(void)
 {
     int64_t next = 0;
-    for (uint32_t i = 0; i < nprocs; i++) {
+    for (uint32_t i = 0, n = procs_now(); i < n; i++) {
         int64_t w = atomic_load(&allp[i]->timers.when0);
         if (w != 0 && (next == 0 || w < next))
             next = w;

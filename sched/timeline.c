@@ -39,6 +39,28 @@ static struct timeline_chunk *turn(struct timeline_chunk *c)
     return fresh;
 }
 
+static struct timeline_chunk *take_free(uint32_t track)
+{
+    struct timeline_chunk *c = timeline.free;
+    timeline.free = c->next;
+    c->track = track;
+    c->n = 0;
+    c->lost = 0;
+    return c;
+}
+
+/* Its first event. */
+static bool begin_p(struct p *pp)
+{
+    lock(&timeline.lock);
+    if (timeline.free != NULL)
+        pp->timeline = take_free(pp->id);
+    else
+        timeline.lost++;
+    unlock(&timeline.lock);
+    return pp->timeline != NULL;
+}
+
 static void append(struct timeline_chunk *c, enum trace_kind kind,
                    uint64_t goid, uint64_t a, uint64_t b)
 {
@@ -81,7 +103,7 @@ void timeline_event(enum trace_kind kind, struct p *pp, const struct g *gp,
     default:
         return;
     }
-    if (pp == NULL)
+    if (pp == NULL || (pp->timeline == NULL && !begin_p(pp)))
         return;
     append(pp->timeline, kind, goid, a, b);
     if (pp->timeline->n == TIMELINE_EVENTS) {
@@ -111,6 +133,20 @@ static void clean_up(void)
     timeline.free = NULL;
 }
 
+/* One more to the free ones. */
+static bool make_chunk(void)
+{
+    struct timeline_chunk *c = sys_alloc(sizeof *c);
+    if (c == NULL)
+        return false;
+    lock(&timeline.lock);
+    c->next = timeline.free;
+    timeline.free = c;
+    timeline.made++;
+    unlock(&timeline.lock);
+    return true;
+}
+
 /* File, memory, thread: while the world runs. The writer waits for chunks. */
 static tarn_status prepare(const char *path)
 {
@@ -118,20 +154,16 @@ static tarn_status prepare(const char *path)
     timeline.full = NULL;
     timeline.full_end = &timeline.full;
     timeline.free = NULL;
+    timeline.made = 0;
+    timeline.lost = 0;
     timeline.fd = -1;
     atomic_store(&timeline.ending, false);
     atomic_store(&timeline.written, false);
     size_t len = strlen(path) + 1;
     timeline.path = sys_alloc(len);
     bool ok = timeline.path != NULL;
-    for (uint32_t i = 0; ok && i < TIMELINE_CHUNKS + nprocs + 1; i++) {
-        struct timeline_chunk *c = sys_alloc(sizeof *c);
-        ok = c != NULL;
-        if (ok) {
-            c->next = timeline.free;
-            timeline.free = c;
-        }
-    }
+    while (ok && timeline.made < TIMELINE_CHUNKS + procs_now() + 1)
+        ok = make_chunk();
     if (!ok) {
         clean_up();
         set_error("tarn_trace_start: out of memory for buffers");
@@ -157,16 +189,6 @@ static tarn_status prepare(const char *path)
     return TARN_OK;
 }
 
-static struct timeline_chunk *take_free(uint32_t track)
-{
-    struct timeline_chunk *c = timeline.free;
-    timeline.free = c->next;
-    c->track = track;
-    c->n = 0;
-    c->lost = 0;
-    return c;
-}
-
 static void set_on(bool on)
 {
     uint32_t v = __atomic_load_n(&trace_on, __ATOMIC_RELAXED);
@@ -178,9 +200,7 @@ static void set_on(bool on)
 static void switch_on(void)
 {
     lock(&timeline.lock);
-    for (uint32_t i = 0; i < nprocs; i++)
-        allp[i]->timeline = take_free(i);
-    timeline.shared = take_free(nprocs);
+    timeline.shared = take_free(TIMELINE_SHARED);
     unlock(&timeline.lock);
     set_on(true);
 }
@@ -197,7 +217,8 @@ static void switch_off(void)
     set_on(false);
     lock(&timeline.lock);
     for (uint32_t i = 0; i < nprocs; i++) {
-        hand_in(allp[i]->timeline);
+        if (allp[i]->timeline != NULL)
+            hand_in(allp[i]->timeline);
         allp[i]->timeline = NULL;
     }
     hand_in(timeline.shared);
@@ -205,6 +226,18 @@ static void switch_off(void)
     unlock(&timeline.lock);
     timeline.end_tsc = __builtin_ia32_rdtsc();
     atomic_store(&timeline.ending, true);
+}
+
+void timeline_p_end(struct p *pp)
+{
+    if (pp->timeline == NULL)
+        return;
+    /* A native call may have kept it to the end. */
+    timeline_event(TRACE_RELEASE, pp, NULL, 0, 0);
+    lock(&timeline.lock);
+    hand_in(pp->timeline);
+    unlock(&timeline.lock);
+    pp->timeline = NULL;
 }
 
 /* After the writer has said that it is done. */
@@ -221,6 +254,28 @@ static tarn_status finish(void)
     }
     clean_up();
     return st;
+}
+
+struct reserve {
+    uint32_t n;
+    bool ok;
+};
+
+/* On g0: nobody ends the recording meanwhile, which takes a stop. */
+static void reserve_on_g0(void *vr)
+{
+    struct reserve *r = vr;
+    while (r->ok &&
+           __atomic_load_n(&trace_on, __ATOMIC_RELAXED) & TRACE_ON_TIMELINE &&
+           timeline.made < TIMELINE_CHUNKS + r->n + 1)
+        r->ok = make_chunk();
+}
+
+bool timeline_reserve(uint32_t n)
+{
+    struct reserve r = {n, true};
+    systemstack(reserve_on_g0, &r);
+    return r.ok;
 }
 
 static bool may_stop_world(const char *what)

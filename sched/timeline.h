@@ -16,10 +16,11 @@
 
 #define TIMELINE_EVENTS 1022u
 #define TIMELINE_CHUNKS 256u /* beside one for each track: 8 MiB */
+#define TIMELINE_SHARED UINT32_MAX
 
 struct timeline_chunk {
     struct timeline_chunk *next;
-    uint32_t track; /* P, or nprocs: collector and stops */
+    uint32_t track; /* P, or TIMELINE_SHARED: collector and stops */
     uint32_t n;
     uint64_t lost; /* events before the first one */
     struct trace_event e[TIMELINE_EVENTS];
@@ -28,7 +29,9 @@ struct timeline_chunk {
 struct timeline {
     struct mutex lock;
     struct timeline_chunk *free, *full, **full_end;
-    struct timeline_chunk *shared; /* of the last track */
+    struct timeline_chunk *shared; /* of the track TIMELINE_SHARED */
+    uint32_t made;                 /* chunks */
+    uint64_t lost; /* events of Ps that got no chunk to begin with */
     /* The writer's, once it has begun. */
     int fd;
     char *path;
@@ -44,6 +47,10 @@ struct g;
 /* By trace_event_slow, with the P that it is on, or NULL. */
 void timeline_event(enum trace_kind kind, struct p *pp, const struct g *gp,
                     uint64_t a, uint64_t b);
+/* There will be n Ps: chunks for them, if one is being recorded. By a goroutine. False:
+ * no memory. */
+bool timeline_reserve(uint32_t n);
+void timeline_p_end(struct p *pp); /* world stopped: it runs nothing any more */
 void *timeline_writer(void *unused); /* timeline_write.c: the thread */
 
 /* World stopped, before the first goroutine of tarn_main and after its end:

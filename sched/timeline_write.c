@@ -30,6 +30,7 @@ struct track {
     /* Of a P: what is open, from the outside in. */
     uint64_t goid;
     bool native, assist;
+    bool named;
 };
 
 /* Only the writer's; it exists once at a time. */
@@ -376,13 +377,24 @@ static void nap(int64_t ns)
     nanosleep(&(struct timespec){0, ns}, NULL);
 }
 
+/* There may be more of them than there were when the recording began. */
+static void name_p(uint32_t i)
+{
+    char text[64];
+    if (w.p[i].named)
+        return;
+    w.p[i].named = true;
+    snprintf(text, sizeof text, "P %u", i);
+    name_track(P_TRACK + (int)i, text);
+}
+
 static void lost_before(const struct timeline_chunk *c)
 {
     w.lost += c->lost;
     if (c->n == 0)
         return;
     uint64_t tsc = c->e[0].tsc;
-    if (c->track < nprocs) {
+    if (c->track != TIMELINE_SHARED) {
         struct track *t = &w.p[c->track];
         int tid = P_TRACK + (int)c->track;
         close_goroutine(t, tid, time_of(t, tsc), NULL);
@@ -395,10 +407,14 @@ static void lost_before(const struct timeline_chunk *c)
 
 static void write_chunk(const struct timeline_chunk *c)
 {
+    if (timeline.error != 0)
+        return;
+    if (c->track != TIMELINE_SHARED)
+        name_p(c->track);
     if (c->lost != 0)
         lost_before(c);
     for (uint32_t i = 0; i < c->n && timeline.error == 0; i++)
-        if (c->track < nprocs)
+        if (c->track != TIMELINE_SHARED)
             p_event(&w.p[c->track], P_TRACK + (int)c->track, &c->e[i]);
         else
             shared_event(&c->e[i]);
@@ -427,7 +443,7 @@ static bool write_full(void)
 
 static void write_names(void)
 {
-    char text[64], name[600];
+    char name[600];
     escape(program_invocation_short_name, name, sizeof name);
     out("[");
     w.first = true;
@@ -435,19 +451,18 @@ static void write_names(void)
     out(",\"name\":\"process_name\",\"args\":{\"name\":\"%s\"}}", name);
     name_track(COLLECTOR, "collector");
     name_track(STOPS, "stops of the world");
-    for (uint32_t i = 0; i < nprocs; i++) {
-        snprintf(text, sizeof text, "P %u", i);
-        name_track(P_TRACK + (int)i, text);
-    }
+    for (uint32_t i = 0, n = procs_now(); i < n; i++)
+        name_p(i);
 }
 
 static void write_end(void)
 {
-    for (uint32_t i = 0; i < nprocs; i++)
+    for (uint32_t i = 0; i < PROCS_MAX; i++)
         close_goroutine(&w.p[i], P_TRACK + (int)i,
                         time_of(&w.p[i], timeline.end_tsc), NULL);
     close_cycle(time_of(&w.collector, timeline.end_tsc));
     close_stop(time_of(&w.stops, timeline.end_tsc));
+    w.lost += timeline.lost;
     if (w.lost != 0) {
         head('M', 0, 0);
         out(",\"name\":\"process_labels\",\"args\":{\"labels\":\"%llu events "
@@ -461,7 +476,7 @@ static void write_end(void)
 static void init(void)
 {
     memset(&w, 0, sizeof w);
-    w.p = sys_alloc(nprocs * sizeof *w.p);
+    w.p = sys_alloc(PROCS_MAX * sizeof *w.p);
     if (w.p == NULL)
         timeline.error = ENOMEM;
     int64_t length;

@@ -144,9 +144,15 @@ static void print_event(const struct printer *p, struct trace_event e, int p_id)
             (unsigned long long)goid, kinds[kind].text, words);
 }
 
-static struct trace_ring *ring_at(uint32_t i)
+/* Of all Ps there ever were: one that has ended may have to do with it. */
+static uint32_t rings(void)
 {
-    return i < nprocs ? &allp[i]->trace : &unowned;
+    return atomic_load_explicit(&nallp, memory_order_acquire);
+}
+
+static struct trace_ring *ring_at(uint32_t i, uint32_t n)
+{
+    return i < n ? &allp[i]->trace : &unowned;
 }
 
 static void print_ring(const struct printer *p, const struct trace_ring *r)
@@ -161,8 +167,8 @@ static struct trace_event latest_before(uint64_t goid, uint64_t tsc,
                                         uint32_t *ring)
 {
     struct trace_event best = {0, 0, 0, 0};
-    for (uint32_t i = 0; i <= nprocs; i++) {
-        const struct trace_ring *r = ring_at(i);
+    for (uint32_t i = 0, ps = rings(); i <= ps; i++) {
+        const struct trace_ring *r = ring_at(i, ps);
         for (uint32_t k = 0; k < TRACE_EVENTS; k++) {
             struct trace_event e = read_event(&r->e[k]);
             if (e.goid_kind >> 8 != goid || e.tsc >= tsc || e.tsc <= best.tsc)
@@ -190,7 +196,7 @@ static void print_goroutine(const struct printer *p)
     PUT("events of goroutine %llu, the last one last:%s\n",
         (unsigned long long)p->goid, n == 0 ? " none" : "");
     while (n-- > 0)
-        print_event(p, found[n], where[n] < nprocs ? (int)where[n] : 9999);
+        print_event(p, found[n], where[n] < rings() ? (int)where[n] : 9999);
 }
 
 #define MAX_FRAMES 32
@@ -249,14 +255,14 @@ NO_SANITIZE void trace_print(void)
             gp = atomic_load_explicit(&gp->m->curg, memory_order_relaxed);
         p.goid = gp != NULL ? gp->goid : 0;
     }
-    for (uint32_t i = 0; i <= nprocs; i++) {
-        if (__atomic_load_n(&ring_at(i)->n, __ATOMIC_RELAXED) == 0)
+    for (uint32_t i = 0, ps = rings(); i <= ps; i++) {
+        if (__atomic_load_n(&ring_at(i, ps)->n, __ATOMIC_RELAXED) == 0)
             continue;
-        if (i < nprocs)
+        if (i < ps)
             PUT("last events of P %u:\n", i);
         else
             PUT("last events of threads without P:\n");
-        print_ring(&p, ring_at(i));
+        print_ring(&p, ring_at(i, ps));
     }
     if (p.goid != 0) {
         print_goroutine(&p);

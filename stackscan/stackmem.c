@@ -285,6 +285,18 @@ static void small_free(int order, uintptr_t lo)
     unlock(&pool.lock);
 }
 
+void stacks_p_end(struct p *pp)
+{
+    struct cache *c = pp->stackcache;
+    if (c == NULL)
+        return;
+    lock(&pool.lock);
+    for (int order = 0; order < STACK_ORDERS; order++)
+        for (; c->n[order] != 0; c->n[order]--)
+            pool_push(order, pop(&c->head[order]));
+    unlock(&pool.lock);
+}
+
 bool stackmem_ready(void)
 {
     struct cache *c = my_cache();

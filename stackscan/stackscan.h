@@ -85,6 +85,8 @@ void shrinkstack(struct g *gp);
  * shrinks large stacks, gives memory of free ones back. Calls pause now and
  * then, which may yield. */
 void stacks_trim(void (*pause)(void));
+/* World stopped: the free stacks that pp keeps go to the pool. */
+void stacks_p_end(struct p *pp);
 /* What a scan found: so many bytes on so many stacks. */
 void stack_set_first(uint64_t bytes, uint64_t stacks);
 

@@ -363,11 +363,71 @@ static void failures(void)
     check_tracks();
 }
 
+/* Ps come and go while it is recorded: each has one track, once it ran something. */
+#define MORE_PS 9
+static _Atomic uint32_t seen_on[MORE_PS];
+static _Atomic bool seen_all;
+
+static void *brief_native(void *unused)
+{
+    usleep_os(20);
+    return unused;
+}
+
+static void seen_worker(void *done)
+{
+    while (!atomic_load(&seen_all)) {
+        struct m *mp = acquirem();
+        uint32_t id = mp->p->id;
+        releasem(mp);
+        CHECK_LT(id, MORE_PS);
+        atomic_fetch_add(&seen_on[id], 1);
+        tarn_native_call(brief_native, NULL);
+        tarn_yield();
+    }
+    tarn_waitgroup_done(done);
+}
+
+static void test_procs_change(void)
+{
+    static tarn_waitgroup done;
+    int was = (int)tarn_procs();
+    atomic_store(&seen_all, false);
+    for (int i = 0; i < MORE_PS; i++)
+        atomic_store(&seen_on[i], 0);
+    CHECK_ST(tarn_trace_start(path), TARN_OK);
+    tarn_waitgroup_add(&done, 2 * MORE_PS);
+    for (int i = 0; i < 2 * MORE_PS; i++)
+        go(seen_worker, &done);
+    for (int round = 0; round < 3; round++) {
+        CHECK_ST(tarn_set_procs(MORE_PS), TARN_OK);
+        for (int i = 0; i < MORE_PS; i++)
+            for (uint32_t n = atomic_load(&seen_on[i]);
+                 atomic_load(&seen_on[i]) == n;)
+                tarn_nanosleep(100000);
+        CHECK_ST(tarn_set_procs(1 + round), TARN_OK);
+        collect();
+    }
+    atomic_store(&seen_all, true);
+    tarn_waitgroup_wait(&done);
+    CHECK_ST(tarn_trace_stop(), TARN_OK);
+    CHECK_ST(tarn_set_procs(was), TARN_OK);
+    read_file();
+    check_tracks();
+    for (int i = 0; i < MORE_PS; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "P %d", i);
+        CHECK_EQ(count('M', name), 1u);
+    }
+    CHECK_GE(count('B', "seen_worker"), (size_t)2 * MORE_PS);
+}
+
 static void body(void)
 {
     RUN(known_program);
     RUN(busy_program);
     RUN(failures);
+    RUN(test_procs_change);
 }
 
 /* --- TARN_TRACEFILE -------------------------------------------------------------------- */

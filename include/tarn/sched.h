@@ -52,6 +52,14 @@ TARN_API void tarn_goexit(void) __attribute__((noreturn));
 /* Goroutines that exist now; Ps that run them. foreign. */
 TARN_API size_t tarn_goroutines(void);
 TARN_API size_t tarn_procs(void);
+/* From its return on n Ps (1 to 1024) run goroutines, also in a later tarn_main;
+ * option maxprocs only says how many there are at first. Stops the world, for longer
+ * the more Ps come to an end; nothing that was under way on them is lost, and what
+ * they take of memory is kept for when they are wanted again. blocks, preempts.
+ * TARN_EINVAL: n is outside 1 to 1024; TARN_ESTATE: not on a goroutine, or the
+ * caller has stopped the world; TARN_ENOMEM; TARN_ELIMIT: more threads might be
+ * wanted than option maxthreads allows. The number is as it was then. */
+TARN_API tarn_status tarn_set_procs(int n);
 
 /* Stops all other goroutines, attached threads and the collector, each at a safe
  * point or in a native call; returns when they stand still. Until
