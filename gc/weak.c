@@ -4,6 +4,7 @@
 #include "tarn/barrier.h"
 
 #define EACH_BATCH 16
+#define EACH_LOOKS 256 /* at entries, under the map's lock at a time */
 /* Of a map that is marked late: entries to look at on the spot. Else all specials are
  * looked at once more, by all markers, in short steps. */
 #define MARKED_MOST 64
@@ -301,11 +302,13 @@ bool tarn_weakmap_remove(tarn_weakmap *map, const void *key)
         return false;
     special_lock(o.span);
     struct special *x = special_find(&o, SPECIAL_ENTRY, map->table);
-    if (x != NULL)
+    if (x != NULL) {
         special_remove(&o, x);
-    special_unlock(o.span);
-    if (x != NULL)
+        /* Under the lock: to the map's lock alone a key in its ring has a table, and
+         * a sweep frees one that is empty (special_alive). */
         weak_entry_gone(x);
+    }
+    special_unlock(o.span);
     return x != NULL;
 }
 
@@ -325,14 +328,15 @@ struct pair {
     void *key, *value;
 };
 
-/* The next entries whose keys are alive, behind the cursor, which moves on. */
+/* Some of the next entries whose keys are alive, behind the cursor, which moves on. */
 static size_t next_pairs(struct weak_table *t, struct special *cursor,
-                         struct pair *out)
+                         struct pair *out, bool *end)
 {
-    size_t n = 0;
+    size_t n = 0, looks = 0;
     lock(&t->lock);
     struct special *x = cursor->u.entry.after;
-    for (; n < EACH_BATCH && x != &t->list; x = x->u.entry.after) {
+    for (; n < EACH_BATCH && looks < EACH_LOOKS && x != &t->list;
+         x = x->u.entry.after, looks++) {
         if (x->u.entry.key == 0 || !special_alive(x->u.entry.key))
             continue;
         out[n] = (struct pair){(void *)x->u.entry.key, value_of(x)};
@@ -342,6 +346,7 @@ static size_t next_pairs(struct weak_table *t, struct special *cursor,
     }
     ring_remove(cursor);
     ring_insert(cursor, x->u.entry.before);
+    *end = x == &t->list;
     unlock(&t->lock);
     return n;
 }
@@ -368,9 +373,12 @@ tarn_status tarn_weakmap_each(tarn_weakmap *map,
     unlock(&t->lock);
     bool more = true;
     struct pair pairs[EACH_BATCH];
-    for (size_t n; more && (n = next_pairs(t, cursor, pairs)) != 0;)
+    for (bool end = false; more && !end;) {
+        size_t n = next_pairs(t, cursor, pairs, &end);
         for (size_t i = 0; i < n && more; i++)
             more = fn(pairs[i].key, pairs[i].value, arg);
+        preempt_check();
+    }
     lock(&t->lock);
     ring_remove(cursor);
     unlock(&t->lock);

@@ -562,6 +562,58 @@ static void test_storm(void)
     CHECK_LE(tarn_weakmap_count(s->m), STORM_KEYS * STORM_GOROUTINES);
 }
 
+/* Entries of keys that live on come and go, so that sweeps find tables of spans empty
+ * while others look at the map. */
+struct flips {
+    tarn_weakmap *m;
+    struct node *key;
+    tarn_waitgroup wg;
+    _Atomic bool stop;
+};
+
+static void flip(void *vf)
+{
+    struct flips *f = vf;
+    while (!atomic_load(&f->stop)) {
+        CHECK_ST(tarn_weakmap_set(f->m, f->key, f->key), TARN_OK);
+        CHECK(tarn_weakmap_remove(f->m, f->key));
+        tarn_poll();
+    }
+    tarn_waitgroup_done(&f->wg);
+}
+
+static bool is_key(void *key, void *value, void *vf)
+{
+    struct flips *f = vf;
+    CHECK(key == f->key && value == f->key);
+    return true;
+}
+
+static void look(void *vf)
+{
+    struct flips *f = vf;
+    while (!atomic_load(&f->stop)) {
+        CHECK_ST(tarn_weakmap_each(f->m, is_key, f), TARN_OK);
+        tarn_poll();
+    }
+    tarn_waitgroup_done(&f->wg);
+}
+
+static void test_removal(void)
+{
+    struct flips *f = new_shared(sizeof *f);
+    SET(f->m, tarn_weakmap_new());
+    SET(f->key, new_node(1));
+    tarn_waitgroup_add(&f->wg, 2);
+    go(flip, f);
+    go(look, f);
+    for (int i = 0; i < scaled(600); i++)
+        collect();
+    atomic_store(&f->stop, true);
+    tarn_waitgroup_wait(&f->wg);
+    CHECK_EQ(tarn_weakmap_count(f->m), 0);
+}
+
 static void body(void)
 {
     if (t_node == NULL)
@@ -579,6 +631,7 @@ static void body(void)
     RUN(test_each);
     RUN(test_ephemerons);
     RUN(test_storm);
+    RUN(test_removal);
 }
 
 int main(int argc, char **argv)
