@@ -459,6 +459,11 @@ static void driver(void *unused)
                 release_now(pacer_keep());
             continue;
         }
+        /* Asked for by itself, and there is none now (tarn_gc_disable). */
+        if (gc_is_off()) {
+            gc.requested = gc.requested_full = false;
+            full = gc.step_wanted;
+        }
         if (!forced && !young && !full && !gc.requested) {
             gc.driver_parked = true;
             goparkunlock(&gc.lock, WAIT_GC_IDLE);
