@@ -264,8 +264,7 @@ static void mark_to_the_end(void)
         int64_t budget = restarts < PATIENCE ? gc_late_ns : gc_late_ns * 10;
         struct drain_limits lim = {.world_stopped = true,
                                    .deadline = nanotime() + budget};
-        if (gc_drain(pp, &lim) && looks_dry() && !gc_stacks_asked() &&
-            !atomic_load(&gc.specials_again))
+        if (gc_drain(pp, &lim) && looks_dry() && !gc_stacks_asked())
             return;
         restarts++;
         atomic_fetch_add(&gc.restarts, 1);
@@ -458,6 +457,11 @@ static void driver(void *unused)
             if (setting(&options.memlimit) != 0 && !options.clobberfree)
                 release_now(pacer_keep());
             continue;
+        }
+        /* Asked for by itself, and there is none now (tarn_gc_disable). */
+        if (gc_is_off()) {
+            gc.requested = gc.requested_full = false;
+            full = gc.step_wanted;
         }
         if (!forced && !young && !full && !gc.requested) {
             gc.driver_parked = true;

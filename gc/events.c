@@ -103,14 +103,29 @@ tarn_status tarn_listener_remove(uint32_t id)
 
 /* --- telling -------------------------------------------------------------------------- */
 
+/* A reader who is to go on: else a change of the list, which waits for it with the
+ * P in its hands, might wait for ever. */
+static struct m *hold(void)
+{
+    return on_goroutine() ? acquirem() : NULL;
+}
+
+static void let_go(struct m *mp)
+{
+    if (mp != NULL)
+        releasem(mp);
+}
+
 #define TELL(field, ...)                                                       \
     do {                                                                       \
+        struct m *held_ = hold();                                              \
         uint32_t e_ = read_begin(&telling);                                    \
         const struct list *l_ = atomic_load(&list);                            \
         for (uint32_t i_ = 0; l_ != NULL && i_ < l_->n; i_++)                  \
             if (l_->at[i_].l.field != NULL)                                    \
                 l_->at[i_].l.field(l_->at[i_].l.arg, __VA_ARGS__);             \
         read_end(&telling, e_);                                                \
+        let_go(held_);                                                         \
     } while (0)
 
 void event_gc(enum gc_event which, bool forced)

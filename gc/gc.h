@@ -112,11 +112,9 @@ struct gcstate {
     _Atomic uint32_t nroots; /* also read by Ms without a P */
     uint32_t root_timers, root_handles, root_cards, root_stacks;
     size_t nstacks;
-    /* specials.h: is there a pass, or was; some shall be looked at once more; jobs,
-     * those of the last pass from special_base on. */
-    _Atomic bool specials_on, specials_again;
-    _Atomic uint32_t special_next, special_jobs;
-    uint32_t special_base;
+    /* specials.h: is there a pass, or was; its jobs; maps to go through. */
+    _Atomic bool specials_on;
+    _Atomic uint32_t special_next, special_jobs, late_maps;
     _Atomic int32_t nworking; /* drains under way */
     _Atomic int32_t workers_running;
     _Atomic int64_t bg_credit;     /* scan work done and not yet claimed */
@@ -302,6 +300,7 @@ void gc_maybe_done(void);
 /* Of a P: barrier buffer and mark buffers onto the list; for forEachP. */
 void gc_hand_in(struct p *pp);
 void gc_malloc_init(struct mcache *c); /* malloc.c; for each P's */
+bool gc_in_oom_handler(void);          /* the caller runs it */
 
 /* --- control.c --------------------------------------------------------------------- */
 

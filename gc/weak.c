@@ -4,8 +4,9 @@
 #include "tarn/barrier.h"
 
 #define EACH_BATCH 16
-/* Of a map that is marked late: entries to look at on the spot. Else all specials are
- * looked at once more, by all markers, in short steps. */
+#define EACH_LOOKS 256 /* at entries, under the map's lock at a time */
+/* Of a map that is marked late: entries to look at on the spot, and in a step where
+ * there are more. */
 #define MARKED_MOST 64
 
 struct tarn_weak {
@@ -301,11 +302,13 @@ bool tarn_weakmap_remove(tarn_weakmap *map, const void *key)
         return false;
     special_lock(o.span);
     struct special *x = special_find(&o, SPECIAL_ENTRY, map->table);
-    if (x != NULL)
+    if (x != NULL) {
         special_remove(&o, x);
-    special_unlock(o.span);
-    if (x != NULL)
+        /* Under the lock: to the map's lock alone a key in its ring has a table, and
+         * a sweep frees one that is empty (special_alive). */
         weak_entry_gone(x);
+    }
+    special_unlock(o.span);
     return x != NULL;
 }
 
@@ -325,14 +328,15 @@ struct pair {
     void *key, *value;
 };
 
-/* The next entries whose keys are alive, behind the cursor, which moves on. */
+/* Some of the next entries whose keys are alive, behind the cursor, which moves on. */
 static size_t next_pairs(struct weak_table *t, struct special *cursor,
-                         struct pair *out)
+                         struct pair *out, bool *end)
 {
-    size_t n = 0;
+    size_t n = 0, looks = 0;
     lock(&t->lock);
     struct special *x = cursor->u.entry.after;
-    for (; n < EACH_BATCH && x != &t->list; x = x->u.entry.after) {
+    for (; n < EACH_BATCH && looks < EACH_LOOKS && x != &t->list;
+         x = x->u.entry.after, looks++) {
         if (x->u.entry.key == 0 || !special_alive(x->u.entry.key))
             continue;
         out[n] = (struct pair){(void *)x->u.entry.key, value_of(x)};
@@ -342,6 +346,7 @@ static size_t next_pairs(struct weak_table *t, struct special *cursor,
     }
     ring_remove(cursor);
     ring_insert(cursor, x->u.entry.before);
+    *end = x == &t->list;
     unlock(&t->lock);
     return n;
 }
@@ -368,9 +373,12 @@ tarn_status tarn_weakmap_each(tarn_weakmap *map,
     unlock(&t->lock);
     bool more = true;
     struct pair pairs[EACH_BATCH];
-    for (size_t n; more && (n = next_pairs(t, cursor, pairs)) != 0;)
+    for (bool end = false; more && !end;) {
+        size_t n = next_pairs(t, cursor, pairs, &end);
         for (size_t i = 0; i < n && more; i++)
             more = fn(pairs[i].key, pairs[i].value, arg);
+        preempt_check();
+    }
     lock(&t->lock);
     ring_remove(cursor);
     unlock(&t->lock);
@@ -379,20 +387,84 @@ tarn_status tarn_weakmap_each(tarn_weakmap *map,
     return TARN_OK;
 }
 
+/* Maps marked late that are not gone through yet. */
+static struct {
+    struct mutex lock;
+    struct weak_table *first;
+} late = {.lock = MUTEX_INIT(LEAF)};
+
+/* By who marks: the mark is not over before it has ended. */
+static void late_push(struct weak_table *t)
+{
+    lock(&late.lock);
+    t->late_next = late.first;
+    late.first = t;
+    atomic_fetch_add(&gc.late_maps, 1);
+    unlock(&late.lock);
+}
+
+static struct weak_table *late_take(void)
+{
+    lock(&late.lock);
+    struct weak_table *t = late.first;
+    if (t != NULL) {
+        late.first = t->late_next;
+        atomic_fetch_sub(&gc.late_maps, 1);
+    }
+    unlock(&late.lock);
+    return t;
+}
+
+/* With the map's lock: some entries from x on. */
+static struct special *mark_values(struct gcwork *w, const struct weak_table *t,
+                                   struct special *x)
+{
+    for (size_t n = 0; n < MARKED_MOST && x != &t->list;
+         n++, x = x->u.entry.after) {
+        w->scanned += sizeof *x;
+        if (x->u.entry.key != 0 &&
+            !heap_white(
+                __atomic_load_n(heap_meta(x->u.entry.key), __ATOMIC_RELAXED)))
+            gc_shade(w, (uintptr_t)value_of(x));
+    }
+    return x;
+}
+
+/* What keys hold that are marked later, who marks them shades. */
 void weak_map_marked(struct gcwork *w, struct weak_table *t)
 {
+    bool more = false;
     lock(&t->lock);
-    if (t->n > MARKED_MOST) {
-        atomic_store(&gc.specials_again, true);
-    } else {
-        for (struct special *x = t->list.u.entry.after; x != &t->list;
-             x = x->u.entry.after)
-            if (x->u.entry.key != 0 &&
-                !heap_white(__atomic_load_n(heap_meta(x->u.entry.key),
-                                            __ATOMIC_RELAXED)))
-                gc_shade(w, (uintptr_t)value_of(x));
+    if (!t->late) {
+        struct special *x = mark_values(w, t, t->list.u.entry.after);
+        more = t->late = x != &t->list;
+        if (more)
+            ring_insert(&t->marked_to, x->u.entry.before);
     }
     unlock(&t->lock);
+    if (more)
+        late_push(t);
+}
+
+bool gc_scan_late_map(struct gcwork *w)
+{
+    if (likely(atomic_load_explicit(&gc.late_maps, memory_order_relaxed) == 0))
+        return false;
+    struct weak_table *t = late_take();
+    if (t == NULL)
+        return false;
+    lock(&t->lock);
+    struct special *x = mark_values(w, t, t->marked_to.u.entry.after);
+    ring_remove(&t->marked_to);
+    t->late = x != &t->list;
+    if (t->late)
+        ring_insert(&t->marked_to, x->u.entry.before);
+    bool more = t->late;
+    unlock(&t->lock);
+    if (more)
+        late_push(t);
+    gc_step("gc: some entries of a map scanned");
+    return true;
 }
 
 /* --- ephemerons ------------------------------------------------------------------------ */

@@ -431,6 +431,47 @@ static void test_map_in_a_map(void)
     }
 }
 
+/* A chain of maps with many entries, each only reached by the one before, which lies
+ * behind it: every link is met as late as can be. One look at all specials for each
+ * would take minutes. */
+enum { LINK_ENTRIES = 70 };
+
+__attribute__((noinline)) static tarn_weakmap *chain_of_maps(struct node **keys,
+                                                             int links)
+{
+    tarn_weakmap **m = new_shared((size_t)links * sizeof *m);
+    for (int i = 0; i < links * LINK_ENTRIES; i++)
+        SET(keys[i], new_node((uint64_t)i));
+    for (int i = 0; i < links; i++)
+        SET(m[i], tarn_weakmap_new());
+    for (int l = 0; l + 1 < links; l++)
+        for (int i = 0; i < LINK_ENTRIES; i++)
+            CHECK_ST(tarn_weakmap_set(m[l],
+                                      keys[(links - 1 - l) * LINK_ENTRIES + i],
+                                      i ? NULL : m[l + 1]),
+                     TARN_OK);
+    tarn_weakmap *first = m[0];
+    for (int l = 0; l < links; l++)
+        SET(m[l], NULL);
+    return first;
+}
+
+static void test_chain_of_maps(void)
+{
+    int links = scaled(6000);
+    struct node **keys =
+        new_shared((size_t)links * LINK_ENTRIES * sizeof *keys);
+    tarn_weakmap *volatile m = chain_of_maps(keys, links);
+    wipe_stack();
+    collect();
+    for (int l = 0; l + 1 < links; l++) {
+        CHECK_EQ(tarn_weakmap_count(m), LINK_ENTRIES);
+        m = tarn_weakmap_get(m, keys[(links - 1 - l) * LINK_ENTRIES]);
+        CHECK(m != NULL);
+    }
+    CHECK_EQ(tarn_weakmap_count(m), 0);
+}
+
 struct visited {
     tarn_weakmap *m;
     struct node **extra;
@@ -603,6 +644,58 @@ static void test_storm(void)
     CHECK_LE(tarn_weakmap_count(s->m), STORM_KEYS * STORM_GOROUTINES);
 }
 
+/* Entries of keys that live on come and go, so that sweeps find tables of spans empty
+ * while others look at the map. */
+struct flips {
+    tarn_weakmap *m;
+    struct node *key;
+    tarn_waitgroup wg;
+    _Atomic bool stop;
+};
+
+static void flip(void *vf)
+{
+    struct flips *f = vf;
+    while (!atomic_load(&f->stop)) {
+        CHECK_ST(tarn_weakmap_set(f->m, f->key, f->key), TARN_OK);
+        CHECK(tarn_weakmap_remove(f->m, f->key));
+        tarn_poll();
+    }
+    tarn_waitgroup_done(&f->wg);
+}
+
+static bool is_key(void *key, void *value, void *vf)
+{
+    struct flips *f = vf;
+    CHECK(key == f->key && value == f->key);
+    return true;
+}
+
+static void look(void *vf)
+{
+    struct flips *f = vf;
+    while (!atomic_load(&f->stop)) {
+        CHECK_ST(tarn_weakmap_each(f->m, is_key, f), TARN_OK);
+        tarn_poll();
+    }
+    tarn_waitgroup_done(&f->wg);
+}
+
+static void test_removal(void)
+{
+    struct flips *f = new_shared(sizeof *f);
+    SET(f->m, tarn_weakmap_new());
+    SET(f->key, new_node(1));
+    tarn_waitgroup_add(&f->wg, 2);
+    go(flip, f);
+    go(look, f);
+    for (int i = 0; i < scaled(600); i++)
+        collect();
+    atomic_store(&f->stop, true);
+    tarn_waitgroup_wait(&f->wg);
+    CHECK_EQ(tarn_weakmap_count(f->m), 0);
+}
+
 static void body(void)
 {
     if (t_node == NULL)
@@ -617,9 +710,11 @@ static void body(void)
     RUN(test_chain);
     RUN(test_map_dies);
     RUN(test_map_in_a_map);
+    RUN(test_chain_of_maps);
     RUN(test_each);
     RUN(test_ephemerons);
     RUN(test_storm);
+    RUN(test_removal);
 }
 
 int main(int argc, char **argv)

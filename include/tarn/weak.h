@@ -56,8 +56,8 @@ TARN_API bool tarn_weakmap_remove(tarn_weakmap *map, const void *key);
 TARN_API size_t tarn_weakmap_count(tarn_weakmap *map);
 /* Calls fn for each entry that is there for the whole call, once; perhaps for
  * others. fn may use the map, block, and return false to end it; the entries, then,
- * are held by the caller's stack for a while. blocks, preempts, moves as fn does. TARN_ENOMEM,
- * TARN_ESTATE. */
+ * are held by the caller's stack for a while. preempts; blocks and moves as fn does.
+ * TARN_ENOMEM, TARN_ESTATE. */
 TARN_API tarn_status tarn_weakmap_each(tarn_weakmap *map,
                                        bool (*fn)(void *key, void *value,
                                                   void *arg),
