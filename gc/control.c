@@ -119,8 +119,10 @@ struct g *gc_step_driver(void)
 void gc_step_end(enum tarn_step did)
 {
     lock(&gc.lock);
-    struct g *stepper = st.stepper;
-    st.stepper = NULL;
+    /* One that came when this cycle had been given up waits for the next. */
+    struct g *stepper = gc.step_wanted ? NULL : st.stepper;
+    if (stepper != NULL)
+        st.stepper = NULL;
     st.did = did;
     if (did == TARN_STEP_DONE)
         atomic_store(&gc.stepping, false);
@@ -168,21 +170,37 @@ tarn_status tarn_gc_step(size_t work, enum tarn_step *did)
 
 /* --- memory elsewhere ----------------------------------------------------------------- */
 
+/* So that sums with it do not overflow. */
+#define EXTERNAL_MOST ((uint64_t)1 << 56)
+
 /* Counted in heap.live, and what is freed as swept: so all that is computed from these
  * two, base, goal, survival, follows. */
 tarn_status tarn_external_bytes(int64_t delta)
 {
     if (!require_goroutine("tarn_external_bytes"))
         return TARN_ESTATE;
+    if (delta > 0 && getg()->worldstopped) {
+        set_error("tarn_external_bytes: the caller has stopped the world");
+        return TARN_ESTATE;
+    }
+    uint64_t have = atomic_load(&heap.external);
     if (delta >= 0) {
-        atomic_fetch_add(&heap.external, (uint64_t)delta);
+        do {
+            if ((uint64_t)delta > EXTERNAL_MOST - have) {
+                set_error("tarn_external_bytes: %lld bytes more than the %llu "
+                          "that there are",
+                          (long long)delta, (unsigned long long)have);
+                return TARN_EINVAL;
+            }
+        } while (!atomic_compare_exchange_weak(&heap.external, &have,
+                                               have + (uint64_t)delta));
         atomic_fetch_add(&heap.live, (uint64_t)delta);
         preempt_check();
         if (delta > 0)
             gc_allocated((size_t)delta);
         return TARN_OK;
     }
-    uint64_t less = 0 - (uint64_t)delta, have = atomic_load(&heap.external);
+    uint64_t less = 0 - (uint64_t)delta;
     do {
         if (less > have) {
             set_error("tarn_external_bytes: %llu bytes less than the %llu that "

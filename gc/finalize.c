@@ -215,6 +215,10 @@ tarn_status tarn_finalizers_wait(void)
         set_error("tarn_finalizers_wait: called by a finalizer or cleanup");
         return TARN_ESTATE;
     }
+    if (getg()->worldstopped) {
+        set_error("tarn_finalizers_wait: the caller has stopped the world");
+        return TARN_ESTATE;
+    }
     uint64_t due = atomic_load(&q.due);
     gc_finalizers_start();
     tarn_mutex_lock(&turn);

@@ -285,6 +285,7 @@ void gc_maybe_done(void);
 /* Of a P: barrier buffer and mark buffers onto the list; for forEachP. */
 void gc_hand_in(struct p *pp);
 void gc_malloc_init(struct mcache *c); /* malloc.c; for each P's */
+bool gc_in_oom_handler(void);          /* the caller runs it */
 
 /* --- control.c --------------------------------------------------------------------- */
 

@@ -105,9 +105,16 @@ static bool ask_handler(size_t size)
     return again;
 }
 
+bool gc_in_oom_handler(void)
+{
+    return atomic_load_explicit(&in_handler, memory_order_relaxed) ==
+           getg()->goid;
+}
+
 static NOINLINE bool take_last(struct taken *t, size_t size)
 {
-    if (gc.on && atomic_load(&in_handler) != getg()->goid) {
+    bool by_handler = gc_in_oom_handler();
+    if (gc.on && !by_handler) {
         tarn_mutex_lock(&oom_turn);
         atomic_store(&oom, true);
         /* Who had the turn before us may have made room for both. */
@@ -129,7 +136,8 @@ static NOINLINE bool take_last(struct taken *t, size_t size)
               (unsigned long long)(heap.hi - heap.lo));
     if (events_wanted())
         event_alloc_failed(size);
-    if (options.oom == TARN_OOM_THROW)
+    /* The handler may have something to let go of yet. */
+    if (options.oom == TARN_OOM_THROW && !by_handler)
         throw("%s", tarn_last_error());
     return false;
 }
@@ -138,7 +146,7 @@ static NOINLINE bool take_last(struct taken *t, size_t size)
 static bool take_patiently(struct taken *t, size_t size)
 {
     if (unlikely(atomic_load_explicit(&oom, memory_order_relaxed)) &&
-        atomic_load(&in_handler) != getg()->goid) {
+        !gc_in_oom_handler()) {
         tarn_mutex_lock(&oom_turn);
         tarn_mutex_unlock(&oom_turn);
     }

@@ -155,8 +155,7 @@ static uint64_t limit_goal(void)
 {
     if (setting(&options.memlimit) == 0)
         return UINT64_MAX;
-    uint64_t live =
-        minus(atomic_load(&heap.live), atomic_load(&heap.external));
+    uint64_t live = minus(atomic_load(&heap.live), atomic_load(&heap.external));
     uint64_t pages = atomic_load(&heap.pages_inuse) << PAGE_SHIFT;
     return minus(limit_mapped(), minus(pages, live) + heap_metadata_bytes());
 }
@@ -190,9 +189,9 @@ static void set_goal(void)
         goal = (uint64_t)options.heapmin;
     uint64_t limit = limit_goal();
     atomic_store_explicit(&heap.tight, goal > limit, memory_order_relaxed);
-    if (setting(&options.memlimit) != 0)
-        atomic_store_explicit(&heap.mapped_most, limit_mapped(),
-                              memory_order_relaxed);
+    atomic_store_explicit(&heap.mapped_most,
+                          setting(&options.memlimit) != 0 ? limit_mapped() : 0,
+                          memory_order_relaxed);
     if (goal > limit)
         goal = limit > base ? limit : base;
     /* Beyond heapmax there is nothing, and before it holes. */

@@ -172,6 +172,8 @@ void tarn_goexit(void)
         throw("tarn_goexit: not called on a goroutine%s", not_goroutine_why());
     if (gc_in_finalizer())
         fatal("tarn_goexit: called by a finalizer or cleanup");
+    if (gc_in_oom_handler())
+        fatal("tarn_goexit: called by the handler for memory that runs out");
     goexit1();
 }
 

@@ -82,6 +82,25 @@ static void test_disable(void)
     CHECK_STR(tarn_last_error(), "tarn_gc_enable");
 }
 
+/* At once, though the driver has yet to hear of it. */
+static void test_disable_now(void)
+{
+    for (int i = 0; i < 10; i++) {
+        collect();
+        while (atomic_load(&heap.live) + 500000 < atomic_load(&gc.trigger))
+            CHECK(tarn_alloc_bytes(4096) != NULL);
+        uint64_t cycles = gc.cycles_started;
+        CHECK_ST(tarn_gc_disable(), TARN_OK);
+        bool none = gc.cycles_started == cycles;
+        allocate((size_t)4 << 20);
+        for (int k = 0; k < 20; k++)
+            tarn_yield();
+        if (none && options.gcstress == 0)
+            CHECK_EQ(gc.cycles_started, cycles);
+        CHECK_ST(tarn_gc_enable(), TARN_OK);
+    }
+}
+
 /* --- steps ------------------------------------------------------------------------- */
 
 static enum tarn_step step(size_t work)
@@ -173,6 +192,26 @@ static void test_steps_given_up(void)
     collect();
 }
 
+/* Whoever asks for a step while a cycle that was given up is completed is given the
+ * first of the next: when it was told of the end of a cycle, none is left half-way. */
+static void test_steps_after_others(void)
+{
+    tarn_waitgroup *wg = new_shared(sizeof *wg);
+    for (int i = 0; i < 50; i++) {
+        step(64);
+        tarn_waitgroup_add(wg, 1);
+        go(other_collector, wg);
+        tarn_yield();
+        for (int k = 0; k < 2; k++)
+            while (step(1 << 20) != TARN_STEP_DONE)
+                ;
+        tarn_waitgroup_wait(wg);
+        for (int k = 0; k < 20; k++)
+            tarn_yield();
+        CHECK(!gc_stepping());
+    }
+}
+
 /* Allocation goes on between steps, however many. */
 static void test_allocation_between_steps(void)
 {
@@ -199,6 +238,11 @@ static void test_external(void)
     CHECK_GE(stats().heap_bytes, bytes + ((uint64_t)390 << 20));
     CHECK_ST(tarn_external_bytes(-((int64_t)401 << 20)), TARN_EINVAL);
     CHECK_STR(tarn_last_error(), "tarn_external_bytes");
+    CHECK_ST(tarn_external_bytes(INT64_MAX), TARN_EINVAL);
+    CHECK_ST(tarn_external_bytes(INT64_MIN), TARN_EINVAL);
+    CHECK_ST(tarn_world_stop(), TARN_OK);
+    CHECK_ST(tarn_external_bytes((int64_t)1 << 30), TARN_ESTATE);
+    CHECK_ST(tarn_world_start(), TARN_OK);
     for (int i = 0; i < 400; i++)
         CHECK_ST(tarn_external_bytes(-(1 << 20)), TARN_OK);
     collect();
@@ -244,7 +288,8 @@ __attribute__((noinline)) static bool hoard_one(size_t n, size_t piece)
     return true;
 }
 
-static void test_handler(void)
+/* With option oom=throw, too: an allocation that fails in the handler returns. */
+static void test_handler_helps(void)
 {
     size_t piece = 1 << 20, most = (size_t)(heap.hi - heap.lo) / piece;
     CHECK_ST(tarn_set_oom_handler(give_up_hoard, &called), TARN_OK);
@@ -254,6 +299,11 @@ static void test_handler(void)
     for (size_t n = 20; hoard_one(n, piece); n++)
         CHECK_LT(n, most);
     CHECK_EQ(called, 1);
+}
+
+static void test_handler(void)
+{
+    test_handler_helps();
     /* Nothing is left to give up. */
     CHECK(tarn_alloc_bytes((size_t)(heap.hi - heap.lo) + 1) == NULL);
     CHECK_EQ(called, 2);
@@ -462,6 +512,46 @@ static void test_listeners_come_and_go(void)
     tarn_waitgroup_wait(wg);
 }
 
+/* One that is wanted elsewhere while it is in a listener does not leave it: who removes
+ * the listener waits with its P. */
+static _Atomic bool told_here;
+static _Atomic uint64_t worked;
+
+__attribute__((noinline)) static void work_a_little(void)
+{
+    atomic_fetch_add(&worked, 1);
+}
+
+static void slow_begin(void *arg, const struct tarn_gc_event *e)
+{
+    (void)arg;
+    (void)e;
+    atomic_store(&told_here, true);
+    int64_t until = nanotime() + 100000000;
+    while (!atomic_load(&getg()->preempt) && nanotime() < until)
+        ;
+    for (int i = 0; i < 100; i++)
+        work_a_little();
+}
+
+static void test_listener_is_wanted_elsewhere(void)
+{
+    tarn_waitgroup *wg = new_shared(sizeof *wg);
+    for (int i = 0; i < 5; i++) {
+        uint32_t id;
+        const struct tarn_listener l = {.struct_size = sizeof l,
+                                        .gc_begin = slow_begin};
+        atomic_store(&told_here, false);
+        CHECK_ST(tarn_listener_add(&l, &id), TARN_OK);
+        tarn_waitgroup_add(wg, 1);
+        go(other_collector, wg);
+        while (!atomic_load(&told_here))
+            tarn_yield();
+        CHECK_ST(tarn_listener_remove(id), TARN_OK);
+        tarn_waitgroup_wait(wg);
+    }
+}
+
 static void body(void)
 {
     if (t_node == NULL)
@@ -469,12 +559,15 @@ static void body(void)
     RUN(test_percent);
     RUN(test_limit);
     RUN(test_disable);
+    RUN(test_disable_now);
     RUN(test_steps);
     RUN(test_steps_given_up);
+    RUN(test_steps_after_others);
     RUN(test_allocation_between_steps);
     RUN(test_external);
     RUN(test_listeners);
     RUN(test_listeners_come_and_go);
+    RUN(test_listener_is_wanted_elsewhere);
 }
 
 static void body_small_heap(void)
@@ -482,6 +575,13 @@ static void body_small_heap(void)
     if (t_node == NULL)
         register_types();
     RUN(test_handler);
+}
+
+static void body_throw(void)
+{
+    if (t_node == NULL)
+        register_types();
+    RUN(test_handler_helps);
 }
 
 static void test_elsewhere(void)
@@ -494,13 +594,35 @@ static void test_elsewhere(void)
     CHECK_ST(tarn_external_bytes(1), TARN_ESTATE);
 }
 
+static bool leave(size_t size, void *arg)
+{
+    (void)size;
+    (void)arg;
+    tarn_goexit();
+    return false;
+}
+
+static void leaving(void *unused)
+{
+    (void)unused;
+    CHECK_ST(tarn_set_oom_handler(leave, NULL), TARN_OK);
+    CHECK(tarn_alloc_bytes((size_t)(heap.hi - heap.lo) + 1) == NULL);
+}
+
+static void test_goexit(void)
+{
+    CHECK_FATAL(leaving, "tarn_goexit: called by the handler");
+}
+
 int main(int argc, char **argv)
 {
     harness_init(argc, argv);
     RUN(test_elsewhere);
+    RUN(test_goexit);
     gc_run(body, 1, "checkmark=1");
     gc_run(body, 4, "clobberfree=1");
     gc_run(body, 4, "checkmark=1,droppreempt=30");
+    gc_run(body_throw, 1, "heapmax=64MiB,oom=throw");
     gc_run(body_small_heap, 1, "heapmax=64MiB");
     gc_run(body_small_heap, 4, "heapmax=64MiB,gcpercent=1000");
     return harness_done();

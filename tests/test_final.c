@@ -363,6 +363,9 @@ static void test_storm(void)
 
 static void test_misuse(void)
 {
+    CHECK_ST(tarn_world_stop(), TARN_OK);
+    CHECK_ST(tarn_finalizers_wait(), TARN_ESTATE);
+    CHECK_ST(tarn_world_start(), TARN_OK);
     static int global;
     CHECK_ST(tarn_finalizer_set(&global, count_node, NULL), TARN_EINVAL);
     CHECK_STR(tarn_last_error(), "tarn_finalizer_set");

@@ -48,9 +48,11 @@ enum tarn_step {
 TARN_API tarn_status tarn_gc_step(size_t work, enum tarn_step *did);
 
 /* Called by an allocation of size bytes for which there is no memory though all
- * garbage was collected, on its goroutine. It may do what goroutines may, but
- * allocation in it that fails fails at once. True: something was let go of, collect and
- * try again; false: option oom says what happens. */
+ * garbage was collected, on its goroutine. It may do what goroutines may, but end
+ * (tarn_goexit, tarn_thread_detach); allocation in it that fails returns NULL at once.
+ * Others that find no memory wait until it has returned, so it must not wait for them.
+ * True: something was let go of, collect and try again; false: option oom says what
+ * happens. */
 typedef bool (*tarn_oom_handler)(size_t size, void *arg);
 /* NULL: none. Allocation that fails at the time may still call the one before. foreign. */
 TARN_API tarn_status tarn_set_oom_handler(tarn_oom_handler handler, void *arg);
@@ -58,7 +60,8 @@ TARN_API tarn_status tarn_set_oom_handler(tarn_oom_handler handler, void *arg);
 /* Objects own more (delta > 0) or less memory outside of the heap than before, in bytes:
  * malloc'ed buffers, textures, files mapped. It counts for when collections begin and
  * for memlimit as if it were objects; whoever owns it says so when it is freed, in a
- * cleanup for instance. TARN_EINVAL: less than nothing is left; allocates, preempts and
+ * cleanup for instance. TARN_EINVAL: less than nothing is left, or more than 2^56 bytes;
+ * TARN_ESTATE too: more, and the caller has stopped the world. Allocates, preempts and
  * moves as tarn_alloc does. */
 TARN_API tarn_status tarn_external_bytes(int64_t delta);
 

@@ -38,7 +38,7 @@ TARN_API uint64_t tarn_cleanup_add(void *object, tarn_cleanup_fn fn, void *arg);
 TARN_API bool tarn_cleanup_remove(void *object, uint64_t id);
 /* Waits until all that were found due before the call have run: after tarn_gc, those
  * of all that was dead when it was called. blocks, preempts. TARN_ESTATE: not on a
- * goroutine, or by a finalizer or cleanup. */
+ * goroutine, by a finalizer or cleanup, or by who has stopped the world. */
 TARN_API tarn_status tarn_finalizers_wait(void);
 /* How many have been found due, and how many have run. foreign. */
 TARN_API void tarn_finalizers_count(uint64_t *due, uint64_t *run);
