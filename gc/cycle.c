@@ -264,8 +264,7 @@ static void mark_to_the_end(void)
         int64_t budget = restarts < PATIENCE ? gc_late_ns : gc_late_ns * 10;
         struct drain_limits lim = {.world_stopped = true,
                                    .deadline = nanotime() + budget};
-        if (gc_drain(pp, &lim) && looks_dry() && !gc_stacks_asked() &&
-            !atomic_load(&gc.specials_again))
+        if (gc_drain(pp, &lim) && looks_dry() && !gc_stacks_asked())
             return;
         restarts++;
         atomic_fetch_add(&gc.restarts, 1);

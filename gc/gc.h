@@ -112,11 +112,9 @@ struct gcstate {
     _Atomic uint32_t nroots; /* also read by Ms without a P */
     uint32_t root_timers, root_handles, root_cards, root_stacks;
     size_t nstacks;
-    /* specials.h: is there a pass, or was; some shall be looked at once more; jobs,
-     * those of the last pass from special_base on. */
-    _Atomic bool specials_on, specials_again;
-    _Atomic uint32_t special_next, special_jobs;
-    uint32_t special_base;
+    /* specials.h: is there a pass, or was; its jobs; maps to go through. */
+    _Atomic bool specials_on;
+    _Atomic uint32_t special_next, special_jobs, late_maps;
     _Atomic int32_t nworking; /* drains under way */
     _Atomic int32_t workers_running;
     _Atomic int64_t bg_credit;     /* scan work done and not yet claimed */

@@ -209,6 +209,7 @@ bool gc_work_available(void)
            (atomic_load(&gc.nfull) != 0 || gc_shards_left() ||
             atomic_load_explicit(&gc.special_next, memory_order_relaxed) <
                 atomic_load(&gc.special_jobs) ||
+            atomic_load(&gc.late_maps) != 0 ||
             atomic_load(&gc.root_next) <
                 atomic_load_explicit(&gc.nroots, memory_order_relaxed));
 }
@@ -391,8 +392,7 @@ ALWAYS_INLINE uintptr_t mark_entry(uintptr_t p, struct gcwork *w)
     /* Two markers may both get here and both scan: harmless, and rarer than a
      * locked instruction for each object is dear. */
     meta_store(m, heap_marked(b));
-    if (unlikely(
-            atomic_load_explicit(&gc.specials_on, memory_order_relaxed)))
+    if (unlikely(atomic_load_explicit(&gc.specials_on, memory_order_relaxed)))
         gc_special_marked(w, p);
     return (b & META_KIND) == META_KIND_NOSCAN ? 0 : p;
 }
@@ -568,6 +568,8 @@ bool gc_drain(struct p *pp, struct drain_limits *lim)
                 if (!gcw_empty(w))
                     continue;
             }
+            if (!lim->assist && unlikely(gc_scan_late_map(w)))
+                continue;
             dry = true;
             break;
         }

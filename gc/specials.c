@@ -227,35 +227,27 @@ bool special_alive(uintptr_t base)
 void gc_specials_reset(void)
 {
     atomic_store(&gc.specials_on, false);
-    atomic_store(&gc.specials_again, false);
     atomic_store(&gc.special_next, 0);
     atomic_store(&gc.special_jobs, 0);
-    gc.special_base = 0;
+    ASSERT(atomic_load(&gc.late_maps) == 0);
 }
 
 bool gc_specials_pass(void)
 {
-    if (atomic_load(&gc.specials_on)) {
-        if (!atomic_exchange(&gc.specials_again, false))
-            return false;
-    } else {
-        lock(&list.lock);
-        uint32_t n = list.n;
-        unlock(&list.lock);
-        if (n == 0)
-            return false;
-        atomic_store(&gc.specials_on, true);
-        /* Who marks from here on knows it. */
-        forEachP(gc_hand_in);
-    }
+    if (atomic_load(&gc.specials_on))
+        return false;
     lock(&list.lock);
     uint32_t n = list.n;
     unlock(&list.lock);
-    /* The jobs of the pass before are done, and nobody looks at its base. */
-    uint32_t jobs = atomic_load(&gc.special_jobs);
-    gc.special_base = jobs;
-    atomic_store(&gc.special_jobs,
-                 jobs + (n + SPECIAL_BLOCK - 1) / SPECIAL_BLOCK);
+    if (n == 0)
+        return false;
+    atomic_store(&gc.specials_on, true);
+    /* Who marks from here on knows it. */
+    forEachP(gc_hand_in);
+    lock(&list.lock);
+    n = list.n;
+    unlock(&list.lock);
+    atomic_store(&gc.special_jobs, (n + SPECIAL_BLOCK - 1) / SPECIAL_BLOCK);
     return true;
 }
 
@@ -351,7 +343,7 @@ static void scan_table(struct gcwork *w, const struct mspan *s)
 void gc_scan_specials(struct gcwork *w, uint32_t job)
 {
     struct mspan *span[SPECIAL_BLOCK];
-    uint32_t n = 0, first = (job - gc.special_base) * SPECIAL_BLOCK;
+    uint32_t n = 0, first = job * SPECIAL_BLOCK;
     /* Nothing leaves the list but by sweeping. */
     lock(&list.lock);
     while (n < SPECIAL_BLOCK && first + n < list.n) {

@@ -14,8 +14,10 @@
  *              reaches it
  *   CLEANUP    the argument
  * From the beginning of that pass (gc.specials_on) whoever marks an object looks at
- * its specials at once. So each is looked at twice at most, however long the chains
- * of entries are, and all markers take part while the program runs on.
+ * its specials at once, or where that is a map with many entries, puts it on a list of
+ * those that markers go through in short steps. So each is looked at a few times at
+ * most, however long the chains of entries and maps are, and all markers take part
+ * while the program runs on.
  *
  * Sweeping. Before a span is swept its specials are (sweep_specials): those of dead
  * objects go, finalizers and cleanups into the queue of those that are due
@@ -83,6 +85,10 @@ struct weak_table {
     uintptr_t object;      /* the map */
     size_t n;
     struct special list; /* a ring of entries and cursors; the head */
+    /* Marked late, with many entries: a cursor, in the ring while late. */
+    struct special marked_to;
+    struct weak_table *late_next;
+    bool late;
 };
 
 struct span_specials {
@@ -150,6 +156,7 @@ void weak_clear(void *weak);
 void weak_entry_gone(struct special *x);
 void weak_table_release(struct weak_table *t);
 void weak_map_marked(struct gcwork *w, struct weak_table *t);
+bool gc_scan_late_map(struct gcwork *w); /* some of one; false: there is none */
 
 /* --- finalize.c ---------------------------------------------------------------------- */
 

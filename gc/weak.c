@@ -5,8 +5,8 @@
 
 #define EACH_BATCH 16
 #define EACH_LOOKS 256 /* at entries, under the map's lock at a time */
-/* Of a map that is marked late: entries to look at on the spot. Else all specials are
- * looked at once more, by all markers, in short steps. */
+/* Of a map that is marked late: entries to look at on the spot, and in a step where
+ * there are more. */
 #define MARKED_MOST 64
 
 struct tarn_weak {
@@ -387,20 +387,84 @@ tarn_status tarn_weakmap_each(tarn_weakmap *map,
     return TARN_OK;
 }
 
+/* Maps marked late that are not gone through yet. */
+static struct {
+    struct mutex lock;
+    struct weak_table *first;
+} late = {.lock = MUTEX_INIT(LEAF)};
+
+/* By who marks: the mark is not over before it has ended. */
+static void late_push(struct weak_table *t)
+{
+    lock(&late.lock);
+    t->late_next = late.first;
+    late.first = t;
+    atomic_fetch_add(&gc.late_maps, 1);
+    unlock(&late.lock);
+}
+
+static struct weak_table *late_take(void)
+{
+    lock(&late.lock);
+    struct weak_table *t = late.first;
+    if (t != NULL) {
+        late.first = t->late_next;
+        atomic_fetch_sub(&gc.late_maps, 1);
+    }
+    unlock(&late.lock);
+    return t;
+}
+
+/* With the map's lock: some entries from x on. */
+static struct special *mark_values(struct gcwork *w, const struct weak_table *t,
+                                   struct special *x)
+{
+    for (size_t n = 0; n < MARKED_MOST && x != &t->list;
+         n++, x = x->u.entry.after) {
+        w->scanned += sizeof *x;
+        if (x->u.entry.key != 0 &&
+            !heap_white(
+                __atomic_load_n(heap_meta(x->u.entry.key), __ATOMIC_RELAXED)))
+            gc_shade(w, (uintptr_t)value_of(x));
+    }
+    return x;
+}
+
+/* What keys hold that are marked later, who marks them shades. */
 void weak_map_marked(struct gcwork *w, struct weak_table *t)
 {
+    bool more = false;
     lock(&t->lock);
-    if (t->n > MARKED_MOST) {
-        atomic_store(&gc.specials_again, true);
-    } else {
-        for (struct special *x = t->list.u.entry.after; x != &t->list;
-             x = x->u.entry.after)
-            if (x->u.entry.key != 0 &&
-                !heap_white(__atomic_load_n(heap_meta(x->u.entry.key),
-                                            __ATOMIC_RELAXED)))
-                gc_shade(w, (uintptr_t)value_of(x));
+    if (!t->late) {
+        struct special *x = mark_values(w, t, t->list.u.entry.after);
+        more = t->late = x != &t->list;
+        if (more)
+            ring_insert(&t->marked_to, x->u.entry.before);
     }
     unlock(&t->lock);
+    if (more)
+        late_push(t);
+}
+
+bool gc_scan_late_map(struct gcwork *w)
+{
+    if (likely(atomic_load_explicit(&gc.late_maps, memory_order_relaxed) == 0))
+        return false;
+    struct weak_table *t = late_take();
+    if (t == NULL)
+        return false;
+    lock(&t->lock);
+    struct special *x = mark_values(w, t, t->marked_to.u.entry.after);
+    ring_remove(&t->marked_to);
+    t->late = x != &t->list;
+    if (t->late)
+        ring_insert(&t->marked_to, x->u.entry.before);
+    bool more = t->late;
+    unlock(&t->lock);
+    if (more)
+        late_push(t);
+    gc_step("gc: some entries of a map scanned");
+    return true;
 }
 
 /* --- ephemerons ------------------------------------------------------------------------ */

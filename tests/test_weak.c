@@ -390,6 +390,47 @@ static void test_map_in_a_map(void)
     }
 }
 
+/* A chain of maps with many entries, each only reached by the one before, which lies
+ * behind it: every link is met as late as can be. One look at all specials for each
+ * would take minutes. */
+enum { LINK_ENTRIES = 70 };
+
+__attribute__((noinline)) static tarn_weakmap *chain_of_maps(struct node **keys,
+                                                             int links)
+{
+    tarn_weakmap **m = new_shared((size_t)links * sizeof *m);
+    for (int i = 0; i < links * LINK_ENTRIES; i++)
+        SET(keys[i], new_node((uint64_t)i));
+    for (int i = 0; i < links; i++)
+        SET(m[i], tarn_weakmap_new());
+    for (int l = 0; l + 1 < links; l++)
+        for (int i = 0; i < LINK_ENTRIES; i++)
+            CHECK_ST(tarn_weakmap_set(m[l],
+                                      keys[(links - 1 - l) * LINK_ENTRIES + i],
+                                      i ? NULL : m[l + 1]),
+                     TARN_OK);
+    tarn_weakmap *first = m[0];
+    for (int l = 0; l < links; l++)
+        SET(m[l], NULL);
+    return first;
+}
+
+static void test_chain_of_maps(void)
+{
+    int links = scaled(6000);
+    struct node **keys =
+        new_shared((size_t)links * LINK_ENTRIES * sizeof *keys);
+    tarn_weakmap *volatile m = chain_of_maps(keys, links);
+    wipe_stack();
+    collect();
+    for (int l = 0; l + 1 < links; l++) {
+        CHECK_EQ(tarn_weakmap_count(m), LINK_ENTRIES);
+        m = tarn_weakmap_get(m, keys[(links - 1 - l) * LINK_ENTRIES]);
+        CHECK(m != NULL);
+    }
+    CHECK_EQ(tarn_weakmap_count(m), 0);
+}
+
 struct visited {
     tarn_weakmap *m;
     struct node **extra;
@@ -628,6 +669,7 @@ static void body(void)
     RUN(test_chain);
     RUN(test_map_dies);
     RUN(test_map_in_a_map);
+    RUN(test_chain_of_maps);
     RUN(test_each);
     RUN(test_ephemerons);
     RUN(test_storm);
