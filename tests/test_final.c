@@ -1,6 +1,7 @@
 /* tests/test_final.c - finalizers and cleanups: which run, when, in which order, and
  * what lives on. */
 #include "gcnodes.h"
+#include "tarn/weak.h"
 
 enum { N = 100, SLACK = 9 };
 
@@ -380,6 +381,38 @@ static void test_misuse(void)
     CHECK(!tarn_cleanup_remove(&global, 1));
 }
 
+/* What only an object reaches whose finalizer is due is alive until that has run, for
+ * weak references, too; the object itself is not. */
+static _Atomic int whole, gone_already;
+
+static void look_at_weak(void *object, void *vw)
+{
+    tarn_weak **w = vw;
+    gone_already += tarn_weak_get(w[0]) == NULL;
+    whole += tarn_weak_get(w[1]) == ((struct node *)object)->next;
+}
+
+__attribute__((noinline)) static void drop_with_weak(void)
+{
+    for (int i = 0; i < N; i++) {
+        struct node *x = tagged(1);
+        tarn_store(&x->next, tagged(2));
+        tarn_weak **w = tarn_alloc_conservative(2 * sizeof *w);
+        tarn_store(&w[0], tarn_weak_new(x));
+        tarn_store(&w[1], tarn_weak_new(x->next));
+        CHECK_ST(tarn_finalizer_set(x, look_at_weak, w), TARN_OK);
+    }
+}
+
+static void test_weak_in_finalizers(void)
+{
+    begin();
+    whole = gone_already = 0;
+    drop_with_weak();
+    until_ran(&whole, N);
+    CHECK_EQ(atomic_load(&whole), atomic_load(&gone_already));
+}
+
 static void body(void)
 {
     if (t_node == NULL)
@@ -394,6 +427,7 @@ static void body(void)
     RUN(test_busy);
     RUN(test_storm);
     RUN(test_misuse);
+    RUN(test_weak_in_finalizers);
 }
 
 /* --- off a goroutine ---------------------------------------------------------------------- */

@@ -149,7 +149,7 @@ static void test_shrink_stops_when_it_runs(void)
 
 enum { MANY = 16000 };
 
-static size_t resident_bytes(void)
+static size_t resident_now(void)
 {
     unsigned long all = 0, resident = 0;
     FILE *f = fopen("/proc/self/statm", "r");
@@ -214,7 +214,7 @@ static void test_many_large_stacks(void)
         CHECK_EQ(atomic_load(&stack_stats.large_inuse), MANY * (uint64_t)MIB);
         CHECK_GE(s.stack_inuse_bytes, MANY * (uint64_t)MIB);
         CHECK_LE(s.stack_inuse_bytes, s.stack_mapped_bytes);
-        CHECK_LT(resident_bytes(), 1 << 30);
+        CHECK_LT(resident_now(), 1 << 30);
     }
     tarn_chan_close(in);
     tarn_waitgroup_wait(&wg);

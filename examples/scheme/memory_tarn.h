@@ -97,8 +97,8 @@ int mem_run(void (*fn)(void *), void *arg)
     struct tarn_options o;
     tarn_options_init(&o);
     o.stackmax = INT64_C(16) << 30; /* ten million calls take 2 GB */
-    o.gcpercent = 200;              /* memory for time */
-    o.heapmin = 32 << 20;           /* small programs collect seldom */
+    o.gcpercent = 300;              /* memory for time */
+    o.heapmin = 64 << 20;           /* small programs collect seldom */
     if (tarn_main(&o, fn, arg) == TARN_OK)
         return 0;
     fprintf(stderr, "scheme: %s\n", tarn_last_error());

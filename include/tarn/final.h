@@ -5,8 +5,8 @@
  * finalizer is given the object. The object and all that it reaches lives on for
  * that, and until nothing reaches it any more; its finalizer is used up then, but may
  * be set again. Where one object with a finalizer reaches another, the other's runs in
- * a later collection; so objects with finalizers that reach each other in a circle
- * never die (an object that points to itself does, up to 1 MiB). Prefer cleanups.
+ * a later collection; so an object with a finalizer that is reached by what it reaches
+ * never dies (one that points to itself at once does, up to 1 MiB). Prefer cleanups.
  *
  * Both run one after the other, in the order in which they were found, on a goroutine
  * with a fixed stack. They may do all that goroutines may but tarn_goexit; one that

@@ -2,8 +2,8 @@
  *
  * All are managed objects like others: nothing is to be freed, and they may be stored
  * anywhere. What is said to die here is an object that nothing reaches but weak
- * references, values of weak maps whose key is dead, and objects with a finalizer
- * that are dead themselves. From the end of the mark that finds it dead no weak
+ * references and values of weak maps whose key is dead. What a dead object with a
+ * finalizer reaches is alive until that has run; the object itself is not. From the end of the mark that finds it dead no weak
  * reference leads to it any more, also if its finalizer makes it reachable again.
  *
  * Keys and targets are objects: the address must be that of the first byte, as the
