@@ -32,7 +32,7 @@ struct tarn_memory_stats {
 };
 
 /* Fills *stats as far as struct_size says. Stops the world, if the caller has not, and
- * asks the kernel about each page: some milliseconds for each GB. Where Linux is
+ * asks the kernel about each page. Where Linux is
  * older than 6.7, pages that were only read count as well. blocks, preempts, goroutines
  * only. TARN_EINVAL: no such size; TARN_ESTATE; TARN_ENOMEM. */
 TARN_API tarn_status tarn_memory_stats(struct tarn_memory_stats *stats);

@@ -4,7 +4,7 @@
  * One byte in so many is picked at random, and the object that it belongs to is noted
  * with the functions that were under way; all numbers are scaled by how likely that
  * was, so that sums over many samples are right. An inline allocation does no more
- * than without; a sample costs some microseconds.
+ * than without; a sample costs a walk of the stack.
  *
  * Callers are found by unwind tables, generated code by its frame maps (tarn/attrs.h)
  * if it has no tables. Names come from symbol tables; where a file has none, pprof has
