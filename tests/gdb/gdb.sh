@@ -181,7 +181,8 @@ for which in live dead; do
     stacks=$(part $which stacks selected)
     # Frames 1 and 2 by a selection that outlasts other commands; then none.
     selected=$(part $which selected printers)
-    expect "$which: selected" '^#[23] .*\bcalls_native \(' 3 "$selected"
+    # Of the native call, which is inlined or not.
+    expect "$which: selected" '^#2 .*\b(calls_native|tarn_native_call) \(' 3 "$selected"
     expect "$which: no longer" '^#0 .*\bstop_here \(' 1 "$selected"
     expect "$which: depth" '^#[0-9]+ .*\bwaits_here \(' 8 "$stacks"
     expect "$which: callers" '^#[0-9]+ .*\bparked \(' 2 "$stacks"
