@@ -264,6 +264,8 @@ static bool give_up_hoard(size_t size, void *arg)
     CHECK(p == NULL || hoard == NULL);
     if (hoard == NULL)
         return false;
+    /* A pointer to it may be left on some stack. */
+    tarn_clear(hoard, tarn_object_size(hoard));
     tarn_store(&hoard, NULL);
     return true;
 }
