@@ -124,9 +124,7 @@ static void collect_weak(benchmark::State &state)
     });
 }
 
-static void ignore(void *, void *)
-{
-}
+static void ignore(void *, void *) {}
 
 static void collect_finalizers(benchmark::State &state)
 {
@@ -147,8 +145,8 @@ MICRO_ROWS = {
      weak_map_get, NONE, NONE, NONE, NONE},
     {"handle", "a handle, made and dropped", 1, Kind::mean, Unit::ns, 0,
      handle_new_drop, NONE, NONE, NONE, NONE},
-    {"collect-plain", "a collection, a million objects, 2 Ps", 2,
-     Kind::samples, Unit::ms, 7, collect_plain, NONE, NONE, NONE, NONE},
+    {"collect-plain", "a collection, a million objects, 2 Ps", 2, Kind::samples,
+     Unit::ms, 7, collect_plain, NONE, NONE, NONE, NONE},
     {"collect-weak", "with a weak reference to each", 2, Kind::samples,
      Unit::ms, 7, collect_weak, NONE, NONE, NONE, NONE},
     {"collect-weak-map", "with a million entries in a weak map", 2,

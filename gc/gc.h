@@ -92,10 +92,10 @@ struct gcstate {
     struct mutex lock;
     struct g *driver;
     bool driver_parked;
-    bool requested;      /* by heap growth or gcstress */
-    bool requested_full; /* by the clock */
-    bool changed;        /* settings: trigger and goal are to be set anew */
-    bool step_wanted;    /* a cycle in steps (control.c) */
+    bool requested;        /* by heap growth or gcstress */
+    bool requested_full;   /* by the clock */
+    bool changed;          /* settings: trigger and goal are to be set anew */
+    bool step_wanted;      /* a cycle in steps (control.c) */
     _Atomic bool stepping; /* this one is */
     size_t step_work;
     _Atomic uint32_t disabled; /* tarn_gc_disable, how often */
@@ -326,7 +326,7 @@ void pacer_revise(void); /* during a mark, now and then */
 bool pacer_assists(void);
 void pacer_marked(void); /* world stopped, the mark is complete */
 void pacer_swept(void);
-void pacer_changed(void); /* settings; no cycle under way */
+void pacer_changed(void);     /* settings; no cycle under way */
 void pacer_procs(uint32_t n); /* world stopped: there will be n Ps */
 size_t pacer_keep(void); /* free memory worth keeping until the next cycle */
 bool pacer_full(

@@ -254,10 +254,10 @@ struct heap {
     /* Written now and then by everybody. */
     _Atomic uintptr_t used_hi CACHE_ALIGNED; /* nothing was ever allocated at
                                                 or above */
-    _Atomic uint64_t live;   /* bytes of objects, garbage not yet swept incl.;
+    _Atomic uint64_t live;     /* bytes of objects, garbage not yet swept incl.;
                                  see LIVE_BATCH; and external */
     _Atomic uint64_t external; /* that objects own elsewhere */
-    _Atomic uint64_t mapped; /* bytes committed and not given back: arena and
+    _Atomic uint64_t mapped;   /* bytes committed and not given back: arena and
                                  metadata */
     _Atomic uint64_t alloc_bytes,
         alloc_objects; /* flushed from mcaches, large */

@@ -59,7 +59,8 @@ slow:
 #define mem_gc() (void)tarn_gc()
 #define mem_weak_new() mem_checked(tarn_weakmap_new())
 #define mem_weak_set(map, key, v)                                              \
-    (tarn_weakmap_set(map, key, (void *)(V)(v)) == TARN_OK ? (void)0 : mem_fail())
+    (tarn_weakmap_set(map, key, (void *)(V)(v)) == TARN_OK ? (void)0           \
+                                                           : mem_fail())
 #define mem_weak_get(map, key, v) tarn_weakmap_find(map, key, (void **)(v))
 #define mem_weak_remove(map, key) (void)tarn_weakmap_remove(map, key)
 #define mem_weak_count(map) tarn_weakmap_count(map)
