@@ -244,7 +244,7 @@ static void mark_to_the_end(void)
         }
         refresh_segments();
         gc_step("gc: about to end");
-        atomic_store(&gc.stop_kind, STOP_GC_TERM);
+        atomic_store(&gc.stop_kind, TARN_STOP_GC_TERM);
         stopTheWorldWithSema();
         atomic_store(&handed_in, 0);
         for (uint32_t i = 0; i < nprocs; i++)
@@ -283,7 +283,7 @@ static void start_mark(bool full)
     refresh_segments();
     gc_step("gc: about to begin");
     worldsema_acquire();
-    atomic_store(&gc.stop_kind, STOP_GC_START);
+    atomic_store(&gc.stop_kind, TARN_STOP_GC_START);
     stopTheWorldWithSema();
     gc.mark_began = nanotime();
     /* Others saw the trigger passed as well: theirs is this cycle. */

@@ -45,6 +45,7 @@
 #include "sched/sched.h"
 #include "stackscan/stackscan.h"
 #include "tarn/control.h"
+#include "tarn/events.h"
 #include "tarn/gc.h"
 
 enum gc_phase { GC_OFF, GC_MARK, GC_MARKTERM };
@@ -401,8 +402,6 @@ void stackescape(void); /* world stopped, mark complete */
 
 /* --- stats.c ------------------------------------------------------------------------- */
 
-/* As enum tarn_stop_kind. */
-enum stop_kind { STOP_OTHER, STOP_GC_START, STOP_GC_TERM };
 bool gc_stats_init(void); /* false: error set */
 void gc_stw_done(int64_t total_ns, int64_t stopping_ns);
 void gc_trace(bool forced);

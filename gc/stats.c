@@ -23,15 +23,15 @@ void gc_stw_done(int64_t total_ns, int64_t stopping_ns)
 {
     hist_add(&gc.pause, (uint64_t)total_ns);
     hist_add(&gc.stopping, (uint64_t)stopping_ns);
-    uint32_t kind = atomic_exchange(&gc.stop_kind, STOP_OTHER);
+    uint32_t kind = atomic_exchange(&gc.stop_kind, TARN_STOP_OTHER);
     if (events_wanted())
         event_stopped((enum tarn_stop_kind)kind, total_ns, stopping_ns);
     switch (kind) {
-    case STOP_GC_START:
+    case TARN_STOP_GC_START:
         hist_add(&gc.pause_start, (uint64_t)total_ns);
         gc.last_stop_ns[0] = total_ns;
         break;
-    case STOP_GC_TERM:
+    case TARN_STOP_GC_TERM:
         hist_add(&gc.pause_term, (uint64_t)total_ns);
         gc.last_stop_ns[1] = total_ns;
         break;

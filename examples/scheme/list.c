@@ -294,9 +294,8 @@ static R p_vector_for_each(C *c, size_t n, const V *a)
 
 /* --- vectors --------------------------------------------------------------------- */
 
-/* Optional bounds; false with an error. */
-static bool range(C *c, const char *who, V from, V to, size_t length,
-                  size_t *lo, size_t *hi)
+bool range(C *c, const char *who, V from, V to, size_t length, size_t *lo,
+           size_t *hi)
 {
     *lo = from == DEFAULT ? 0 : (size_t)INT(from);
     *hi = to == DEFAULT ? length : (size_t)INT(to);

@@ -348,6 +348,9 @@ V table_get(V t, V key, V otherwise);
 V make_table(bool equal);
 void objects_init(void);
 void weak_init(void);
+/* Optional bounds of a part of something; false with an error. */
+bool range(C *c, const char *who, V from, V to, size_t length, size_t *lo,
+           size_t *hi);
 
 /* --- number.c, bignum.c ------------------------------------------------------- */
 

@@ -3,19 +3,6 @@
 
 #include <string.h>
 
-static bool range(C *c, const char *who, V from, V to, size_t length,
-                  size_t *lo, size_t *hi)
-{
-    *lo = from == DEFAULT ? 0 : (size_t)INT(from);
-    *hi = to == DEFAULT ? length : (size_t)INT(to);
-    if ((from != DEFAULT && !IS_FIX(from)) || (to != DEFAULT && !IS_FIX(to)) ||
-        *hi > length || *lo > *hi) {
-        wrong_type(c, who, from == DEFAULT ? to : from);
-        return false;
-    }
-    return true;
-}
-
 #define NEED_STRING(who, x)                                                    \
     if (!IS_STRING(x))                                                         \
     return RET(wrong_type(c, who, x))
