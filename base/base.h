@@ -94,8 +94,22 @@ void tarn_eprintf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* Does p point into one of the static stacks on which messages are formatted?
  * What lies there is dead, or a message's own. */
 bool on_side_stack(const void *p);
-/* Where texts are formatted: what lies there once is no root. */
-void side_stacks(uintptr_t *lo, uintptr_t *hi);
+
+/* Static data of the runtime's own that no collection shall look through for
+ * references: what is large, and what holds addresses of objects that it does not keep
+ * alive. OWN_DATA(x) beside the definition of x. */
+#define OWN_DATA_MAX 16u
+struct own_range {
+    uintptr_t lo, hi;
+};
+extern struct own_range own_data[OWN_DATA_MAX]; /* ascending */
+extern size_t own_data_count;
+void own_data_add(const void *p, size_t n); /* before main */
+#define OWN_DATA(x)                                                            \
+    __attribute__((constructor)) static void own_data_##x(void)                \
+    {                                                                          \
+        own_data_add(&(x), sizeof(x));                                         \
+    }
 
 /* Assertion levels. TARN_CHECKS: 1 = release (only ASSERT), 2 = debug, 3 = debug
  * with the expensive ones.

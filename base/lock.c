@@ -256,19 +256,35 @@ void noteclear(struct note *n)
     atomic_store_explicit(&n->key, 0, memory_order_relaxed);
 }
 
+#define NOTE_SLEEPER 2u
+
 void notewakeup(struct note *n)
 {
-    if (atomic_exchange_explicit(&n->key, 1, memory_order_release) != 0)
+    uint32_t was =
+        atomic_exchange_explicit(&n->key, NOTE_WOKEN, memory_order_release);
+    if (was == NOTE_WOKEN)
         throw("double wakeup of a note (%p)", (void *)n);
     /* The sleeper may be gone and the note reused by now; then this is at worst
      * a wakeup for no reason, which every futex sleeper tolerates. */
-    futex_wake(&n->key, 1);
+    if (was == NOTE_SLEEPER)
+        futex_wake(&n->key, 1);
+}
+
+/* Announces a sleeper, so that who wakes nobody need not call the kernel. False: woken
+ * already. */
+static bool note_announce(struct note *n)
+{
+    uint32_t k = 0;
+    return atomic_compare_exchange_strong_explicit(&n->key, &k, NOTE_SLEEPER,
+                                                   memory_order_acquire,
+                                                   memory_order_acquire) ||
+           k == NOTE_SLEEPER;
 }
 
 void notesleep(struct note *n)
 {
-    while (atomic_load_explicit(&n->key, memory_order_acquire) == 0)
-        futex_wait(&n->key, 0, -1);
+    while (note_announce(n))
+        futex_wait(&n->key, NOTE_SLEEPER, -1);
 }
 
 bool notetsleep(struct note *n, int64_t ns)
@@ -280,10 +296,11 @@ bool notetsleep(struct note *n, int64_t ns)
     int64_t deadline;
     if (__builtin_add_overflow(nanotime(), ns, &deadline))
         deadline = INT64_MAX;
-    while (atomic_load_explicit(&n->key, memory_order_acquire) == 0) {
+    while (!noteisset(n)) {
         if (ns <= 0)
             return false;
-        futex_wait(&n->key, 0, ns);
+        if (note_announce(n))
+            futex_wait(&n->key, NOTE_SLEEPER, ns);
         ns = deadline - nanotime();
     }
     return true;

@@ -102,8 +102,9 @@ void lock_rank_released(struct mutex *m); /* I hold it; another will unlock */
 void lock_rank_acquired(struct mutex *m); /* I took over an already held lock */
 void lock_ranks_none_held(void);          /* asserts, in debug builds */
 
+#define NOTE_WOKEN 1u
 struct note {
-    _Atomic uint32_t key; /* 0 clear, 1 woken */
+    _Atomic uint32_t key; /* 0 clear, 1 woken, 2 clear and somebody sleeps */
 };
 void noteclear(struct note *n);
 void notewakeup(struct note *n); /* throws if already woken */
@@ -113,7 +114,7 @@ bool notetsleep(struct note *n, int64_t ns);
 
 ALWAYS_INLINE bool noteisset(struct note *n)
 {
-    return atomic_load_explicit(&n->key, memory_order_acquire) != 0;
+    return atomic_load_explicit(&n->key, memory_order_acquire) == NOTE_WOKEN;
 }
 
 /* Raw futex, for the structures that embed their own words. Returns 0 or

@@ -380,10 +380,20 @@ void assert_failed(const char *expr, const char *file, int line)
     throw_(file, line, "assertion failed: %s", expr);
 }
 
-void side_stacks(uintptr_t *lo, uintptr_t *hi)
+/* Calls for messages leave their callers' registers there. */
+OWN_DATA(sides)
+OWN_DATA(crash_stack)
+
+struct own_range own_data[OWN_DATA_MAX];
+size_t own_data_count;
+
+void own_data_add(const void *p, size_t n)
 {
-    *lo = (uintptr_t)&sides;
-    *hi = *lo + sizeof sides;
+    ASSERT(own_data_count < OWN_DATA_MAX);
+    size_t i = own_data_count++;
+    for (; i > 0 && own_data[i - 1].lo > (uintptr_t)p; i--)
+        own_data[i] = own_data[i - 1];
+    own_data[i] = (struct own_range){(uintptr_t)p, (uintptr_t)p + n};
 }
 
 bool on_side_stack(const void *p)

@@ -215,11 +215,25 @@ static void refresh_segments(void)
         throw("%s", tarn_last_error());
 }
 
+/* True: there is something to mark. */
+static bool scan_plain_now(void)
+{
+    if (GC_FAULT(RESCAN))
+        return false;
+    struct m *mp = acquirem();
+    struct gcwork *w = &gcp_of(mp->p)->gcw;
+    gc_scan_plain_roots(w);
+    bool found = !gcw_empty(w);
+    releasem(mp);
+    return found;
+}
+
 /* Steps 2 to 4: returns with the world stopped, all reachable objects marked
  * and worldsema held. */
 static void mark_to_the_end(void)
 {
     uint32_t restarts = 0;
+    bool rescanned = false;
     /* Whoever had this P has just given it to us: a small heap is marked before
      * anybody else could be given one. */
     mark_on();
@@ -243,6 +257,16 @@ static void mark_to_the_end(void)
             continue;
         }
         refresh_segments();
+        /* What it finds now it need not find while the world is stopped, and what it
+         * looks at it will find in the cache. */
+        if (scan_plain_now() && !rescanned) {
+            /* Once: a program may move objects there all the time. */
+            rescanned = true;
+            worldsema_release();
+            wakep();
+            mark_on();
+            continue;
+        }
         gc_step("gc: about to end");
         atomic_store(&gc.stop_kind, TARN_STOP_GC_TERM);
         stopTheWorldWithSema();

@@ -10,6 +10,8 @@
  *
  * Tags of an entry: bit 0, a slice of a large object; bit 1, an object that is
  * marked and not yet scanned. */
+#include <emmintrin.h>
+
 #include "base/sysmem.h"
 #include "gc/gc.h"
 #include "gc/specials.h"
@@ -244,12 +246,54 @@ bool ends_with_place(const struct mspan *s)
            s->type->size == s->elemsize;
 }
 
+/* Of most data segments nothing points into the heap: is there a word of these eight
+ * whose upper half says that it may? All data segments are looked through while the
+ * world is stopped. */
+struct word_filter {
+    __m128i first, shift;
+};
+
+static inline struct word_filter word_filter(uintptr_t heap_lo,
+                                             uintptr_t heap_size)
+{
+    uintptr_t first = heap_lo >> 32, n = ((heap_lo + heap_size) >> 32) - first;
+    int shift = n == 0 ? 0 : 32 - __builtin_clz((uint32_t)n);
+    return (struct word_filter){_mm_set1_epi32((int)first),
+                                _mm_cvtsi32_si128(shift)};
+}
+
+NO_SANITIZE static inline bool any_in_heap(const uintptr_t *p,
+                                           struct word_filter f)
+{
+    const __m128 *v = (const __m128 *)(const void *)p;
+    __m128i a = _mm_castps_si128(_mm_shuffle_ps(_mm_loadu_ps((float *)&v[0]),
+                                                _mm_loadu_ps((float *)&v[1]),
+                                                _MM_SHUFFLE(3, 1, 3, 1)));
+    __m128i b = _mm_castps_si128(_mm_shuffle_ps(_mm_loadu_ps((float *)&v[2]),
+                                                _mm_loadu_ps((float *)&v[3]),
+                                                _MM_SHUFFLE(3, 1, 3, 1)));
+    a = _mm_srl_epi32(_mm_sub_epi32(a, f.first), f.shift);
+    b = _mm_srl_epi32(_mm_sub_epi32(b, f.first), f.shift);
+    const __m128i none = _mm_setzero_si128();
+    return _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi32(a, none),
+                                          _mm_cmpeq_epi32(b, none))) != 0;
+}
+
 NO_SANITIZE void scan_conservative(uintptr_t lo, uintptr_t hi, struct gcwork *w,
                                    bool past_end)
 {
     uintptr_t heap_lo = heap.lo, heap_size = heap.mark_size;
+    struct word_filter f = word_filter(heap_lo, heap_size);
+    const uintptr_t *filtered = NULL; /* up to here each word may be one */
     for (const uintptr_t *p = (const uintptr_t *)ALIGN_UP(lo, (uintptr_t)8);
          p + 1 <= (const uintptr_t *)hi; p++) {
+        if (!past_end && p >= filtered) {
+            while (p + 8 <= (const uintptr_t *)hi && !any_in_heap(p, f))
+                p += 8;
+            if (p + 1 > (const uintptr_t *)hi)
+                break;
+            filtered = p + 8;
+        }
         uintptr_t v = __atomic_load_n(p, __ATOMIC_RELAXED);
         /* <=: the last object of the heap may end at its end. */
         if (likely(v - heap_lo > heap_size))

@@ -49,23 +49,18 @@ static bool foreign_to_program(const char *name)
     return false;
 }
 
-/* A segment without what of the runtime's variables holds addresses of objects, or
- * what is left of them: heap.lo is that of the first one, and calls for messages
- * leave their callers' registers on stacks of their own. */
+/* A segment without data of the runtime's own. */
 static void each_but_own(uintptr_t lo, uintptr_t hi,
                          void (*fn)(uintptr_t lo, uintptr_t hi, void *arg),
                          void *arg)
 {
-    uintptr_t own[2][2] = {{(uintptr_t)&heap, (uintptr_t)(&heap + 1)}};
-    side_stacks(&own[1][0], &own[1][1]);
-    int first = own[1][0] < own[0][0];
-    for (int i = 0; i < 2; i++) {
-        const uintptr_t *o = own[i ^ first];
-        if (o[0] < lo || o[1] > hi)
+    for (size_t i = 0; i < own_data_count; i++) {
+        const struct own_range *o = &own_data[i];
+        if (o->lo < lo || o->hi > hi)
             continue;
-        if (lo < o[0])
-            fn(lo, o[0], arg);
-        lo = ALIGN_UP(o[1], (uintptr_t)8);
+        if (lo < o->lo)
+            fn(lo, o->lo, arg);
+        lo = ALIGN_UP(o->hi, (uintptr_t)8);
     }
     if (lo < hi)
         fn(lo, hi, arg);

@@ -78,9 +78,9 @@ static tarn_status start(const struct tarn_options *o)
     sched_hooks.heap_size = heap_size;
     sched_hooks.sysmon = gc_sysmon;
     sched_hooks.roots_gone = gc_roots_owner_gone;
-    uint32_t procs =
-        options.maxprocs ? (uint32_t)options.maxprocs : cpu_count();
-    return sched_init(procs);
+    sched.ncpu = cpu_count();
+    return sched_init(options.maxprocs ? (uint32_t)options.maxprocs
+                                       : sched.ncpu);
 }
 
 tarn_status tarn_main(const struct tarn_options *opts, tarn_fn fn, void *arg)

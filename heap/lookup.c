@@ -7,6 +7,8 @@
 #define RESERVE_MAX_SANITIZED ((size_t)64 << 30)
 #define ARENA_ALIGN ((size_t)4 << 20)
 
+/* heap.lo is the address of the first object. */
+OWN_DATA(heap)
 struct heap heap = {
     .color = 1,
     .sweepers = SWEEP_DRAINED,

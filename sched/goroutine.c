@@ -3,6 +3,7 @@
 #include "sched/sched.h"
 
 struct g **_Atomic allg_chunks[ALLG_CHUNKS];
+OWN_DATA(allg_chunks)
 _Atomic size_t allglen;
 static struct mutex allglock = MUTEX_INIT(ALLG);
 

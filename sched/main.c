@@ -258,6 +258,7 @@ void mexit(void)
 void newm(void (*fn)(void), struct p *pp)
 {
     lock(&sched.lock);
+    pp->startm = NULL; /* not to be taken back */
     struct m *mp = sched.mfree;
     if (mp != NULL)
         sched.mfree = mp->schedlink;
@@ -379,7 +380,7 @@ void main_exit_m(struct g *gp)
         if (*l == &m0) {
             *l = m0.schedlink;
             sched.nmidle--;
-            wake = true;
+            wake = !m0.undone;
             break;
         }
     }

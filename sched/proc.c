@@ -112,7 +112,7 @@ void dropg(void)
 static void leave_if_asked(struct m *mp)
 {
     if (mp->exit_to_main) {
-        mp->exit_to_main = false;
+        mp->exit_to_main = mp->undone = false;
         mstart_return(mp);
     }
 }
@@ -178,8 +178,17 @@ void startlockedm(struct g *gp)
     stopm();
 }
 
-/* Sleeps until somebody hands this M a P, and takes it. */
-void stopm(void)
+/* Awake for so long first: who is woken soon saves its waker a call and itself some
+ * 50 us. Not where others wait for the CPU. */
+static void spin_on(struct note *n, int64_t ns)
+{
+    if (nprocs > sched.ncpu)
+        return;
+    for (int64_t end = nanotime() + ns; !noteisset(n) && nanotime() < end;)
+        procyield(10);
+}
+
+static void stopm_spinning(int64_t ns)
 {
     struct m *mp = getg()->m;
     ASSERT(mp->locks == 0 && mp->p == NULL && !mp->spinning);
@@ -191,12 +200,30 @@ void stopm(void)
     mput(mp);
     unlock(&sched.lock);
     xspare_retry(mp);
-    notesleep(&mp->park);
-    noteclear(&mp->park);
-    leave_if_asked(mp);
-    struct p *pp = mp->nextp;
-    mp->nextp = NULL;
+    spin_on(&mp->park, ns);
+    struct p *pp = NULL;
+    while (pp == NULL) {
+        notesleep(&mp->park);
+        noteclear(&mp->park);
+        leave_if_asked(mp);
+        pp = atomic_exchange(&mp->nextp, NULL);
+        if (likely(pp != NULL && !mp->undone))
+            break;
+        /* Among the idle ones already, and perhaps given another P since. */
+        lock(&sched.lock);
+        mp->undone = false;
+        if (pp == NULL)
+            pp = atomic_exchange(&mp->nextp, NULL);
+        unlock(&sched.lock);
+        leave_if_asked(mp);
+    }
     acquirep(pp);
+}
+
+/* Sleeps until somebody hands this M a P, and takes it. */
+void stopm(void)
+{
+    stopm_spinning(0);
 }
 
 void gcstop_p(struct p *pp)
@@ -232,7 +259,7 @@ void gcstopm(void)
     lock(&sched.lock);
     gcstop_p(pp);
     unlock(&sched.lock);
-    stopm();
+    stopm_spinning(STOP_SPIN_NS);
 }
 
 void runSafePointFn(void)
@@ -295,12 +322,35 @@ void startm(struct p *pp, bool spinning)
         newm(spinning ? mspinning : NULL, pp);
         return;
     }
-    unlock(&sched.lock);
-    ASSERT(!mp->spinning && mp->nextp == NULL);
+    ASSERT(!mp->spinning && atomic_load(&mp->nextp) == NULL);
     ASSERT(!spinning || runqempty(pp));
     mp->spinning = spinning;
-    mp->nextp = pp;
-    notewakeup(&mp->park);
+    pp->startm = mp;
+    atomic_store(&mp->nextp, pp);
+    bool sleeps = !mp->undone;
+    unlock(&sched.lock);
+    if (sleeps)
+        notewakeup(&mp->park);
+}
+
+/* sched.lock held, world stopping: takes the P back from a thread that was given it and
+ * is not awake yet, which can take 50 us. That counts as idle again, and sees so when it
+ * wakes up; the start of the world sees to whatever it was to run. */
+bool startm_undo(struct p *pp)
+{
+    struct m *mp = pp->startm;
+    struct p *handed = pp;
+    if (mp == NULL ||
+        !atomic_compare_exchange_strong(&mp->nextp, &handed, NULL))
+        return false;
+    if (mp->spinning) {
+        mp->spinning = false;
+        ASSERT((int32_t)atomic_fetch_sub(&sched.nmspinning, 1) > 0);
+    }
+    mp->undone = true;
+    mput(mp);
+    atomic_fetch_add_explicit(&sched.undone, 1, memory_order_relaxed);
+    return true;
 }
 
 NOINLINE static void wakep_slow(void)

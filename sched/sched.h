@@ -227,6 +227,7 @@ struct p {
     _Atomic uint32_t status;
     struct m *_Atomic m;
     struct p *link;             /* idle list */
+    struct m *startm;           /* got it last as nextp; sched.lock */
     _Atomic uint32_t schedtick; /* each execute that does not inherit a slice */
     _Atomic uint32_t syscalltick;
     _Atomic bool preempt;
@@ -269,13 +270,16 @@ struct m {
 
     uint64_t id;
     struct p *_Atomic p;
-    struct p *nextp;
+    struct p
+        *_Atomic nextp; /* handed to it; a stop of the world may take it back */
     struct p *oldp;
     _Atomic uintptr_t *_Atomic tls_guard; /* this thread's %fs:0x70, 0 for g0 */
     int32_t locks;                        /* > 0: not preemptible */
     _Atomic uint32_t slotlock; /* tls_guard goes with the thread, who writes it
                                   from elsewhere holds this */
     bool spinning;
+    _Atomic bool
+        undone; /* woken for a P that was taken back; sched.lock to set */
     bool exit_to_main; /* M0: leave schedule(), return from tarn_main */
     struct note park;
     struct m *schedlink; /* idle list */
@@ -321,11 +325,13 @@ struct schedt {
     struct m *mfree;        /* whose threads have ended */
     _Atomic uint64_t mnext; /* Ms made or being made */
     uint32_t nforeign;      /* of those, attached threads */
+    uint32_t ncpu;          /* that the process may use, at its start */
     uint32_t nmleaving;     /* and threads that only hand their P on yet */
     struct p *pidle;
     _Atomic uint32_t npidle;
     _Atomic uint32_t nmspinning;
     _Atomic bool needspinning;
+    _Atomic uint64_t undone; /* by startm_undo */
 
     _Atomic bool gcwaiting; /* a stop of the world is wanted */
     int32_t stopwait;
@@ -802,7 +808,9 @@ void gcstop_p(struct p *pp); /* sched.lock held: nobody's pp stops */
 bool safe_point_take(struct p *pp);
 void safe_point_done(void);
 void runSafePointFn(void);
+bool startm_undo(struct p *pp);
 #define REISSUE_NS 100000  /* of requests that somebody waits for */
+#define READ_SPIN_NS 5000  /* before a request becomes a signal */
 #define STOP_SPIN_NS 50000 /* that a stop of the world waits awake */
 void dropg(void);
 void gdestroy(struct g *gp);    /* on g0: running -> dead, structs reused */

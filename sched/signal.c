@@ -29,6 +29,7 @@
 
 int preempt_signal;
 static struct sigaction previous[NSIG];
+OWN_DATA(previous)
 
 /* --- the previous action ----------------------------------------------------- */
 

@@ -50,8 +50,9 @@ bool lose_request(void)
            rand_below(&self->m->rand, 100) < (uint32_t)options.droppreempt;
 }
 
-/* True: a request was posted. */
-bool preemptone(struct p *pp)
+/* True: a request was posted; where it does not say "signal" only as a word that the
+ * next prologue reads. */
+static bool preempt_request(struct p *pp, bool signal)
 {
     struct m *mp = atomic_load(&pp->m);
     struct g *self = getg(); /* NULL: tests ask from threads of their own */
@@ -70,17 +71,47 @@ bool preemptone(struct p *pp)
     post_preempt(gp, mp);
     atomic_store_explicit(&pp->preempt, true, memory_order_relaxed);
     /* And where it calls nothing, the signal finds it. */
-    preemptM(mp);
+    if (signal)
+        preemptM(mp);
     return true;
+}
+
+bool preemptone(struct p *pp)
+{
+    return preempt_request(pp, true);
+}
+
+static bool request_all(bool signal)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < nprocs; i++)
+        if (atomic_load(&allp[i]->status) == Prunning &&
+            preempt_request(allp[i], signal))
+            any = true;
+    return any;
 }
 
 bool preemptall(void)
 {
-    bool any = false;
-    for (uint32_t i = 0; i < nprocs; i++)
-        if (atomic_load(&allp[i]->status) == Prunning && preemptone(allp[i]))
-            any = true;
-    return any;
+    return request_all(true);
+}
+
+/* Waits awake, until so long after began: to sleep and to be woken costs more than the
+ * others need to see a request. They were sent a word; those who do not read it soon get
+ * a signal, which costs both sides ten times as much. True: the note was set. */
+static bool spin_for_requests(struct note *n, int64_t began, int64_t ns)
+{
+    bool signalled = false;
+    for (int64_t now; (now = nanotime()) - began < ns;) {
+        procyield(10);
+        if (noteisset(n))
+            return true;
+        if (!signalled && now - began >= READ_SPIN_NS) {
+            signalled = true;
+            preemptall();
+        }
+    }
+    return false;
 }
 
 void stopTheWorldWithSema(void)
@@ -94,7 +125,7 @@ void stopTheWorldWithSema(void)
     sched.stopwait = (int32_t)nprocs;
     noteclear(&sched.stopnote);
     atomic_store(&sched.gcwaiting, true);
-    preemptall();
+    request_all(false);
     delay_point("stopTheWorld: requested");
     ASSERT(atomic_load(&mp->p->status) == Prunning);
     atomic_store(&mp->p->status, Pgcstop);
@@ -104,15 +135,15 @@ void stopTheWorldWithSema(void)
         atomic_store(&pp->status, Pgcstop);
         sched.stopwait--;
     }
+    for (uint32_t i = 0; i < nprocs; i++)
+        if (atomic_load(&allp[i]->status) == Pidle && startm_undo(allp[i])) {
+            atomic_store(&allp[i]->status, Pgcstop);
+            sched.stopwait--;
+        }
     bool wait = sched.stopwait > 0;
     unlock(&sched.lock);
-    /* A sleep and its wake-up cost as much as the stop itself where the others
-     * run on CPUs of their own. */
-    for (int64_t end = began + STOP_SPIN_NS; wait && nanotime() < end;) {
-        procyield(10);
-        if (noteisset(&sched.stopnote))
-            wait = false;
-    }
+    if (wait)
+        wait = !spin_for_requests(&sched.stopnote, began, STOP_SPIN_NS);
     int64_t watch = options.stwwatch;
     while (wait) {
         if (notetsleep(&sched.stopnote, REISSUE_NS))
@@ -311,7 +342,7 @@ void forEachP(void (*fn)(struct p *))
     for (uint32_t i = 0; i < nprocs; i++)
         if (allp[i] != mine)
             atomic_store(&allp[i]->runSafePointFn, 1);
-    preemptall();
+    request_all(false);
     delay_point("forEachP");
     for (struct p *pp = sched.pidle; pp != NULL; pp = pp->link) {
         if (safe_point_take(pp)) {
@@ -322,6 +353,11 @@ void forEachP(void (*fn)(struct p *))
     bool wait = sched.safePointWait > 0;
     unlock(&sched.lock);
     fn(mine);
+    if (wait) {
+        safe_point_syscalls(fn);
+        wait =
+            !spin_for_requests(&sched.safePointNote, nanotime(), STOP_SPIN_NS);
+    }
     while (wait) {
         safe_point_syscalls(fn);
         if (notetsleep(&sched.safePointNote, REISSUE_NS))

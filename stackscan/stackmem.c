@@ -56,6 +56,7 @@ struct stack_chunk *_Atomic stack_chunks;
 #define LEAF_BITS 13
 #define ROOT_BITS (47 - 22 - LEAF_BITS)
 static struct stack_chunk **_Atomic chunk_map[1u << ROOT_BITS];
+OWN_DATA(chunk_map)
 
 static struct stack_chunk *chunk_of(uintptr_t lo)
 {

@@ -366,17 +366,16 @@ __attribute__((noinline)) static uint64_t hidden_first(void)
     return hide((void *)o.base);
 }
 
-/* Nor what a call for a message left behind where that was formatted. */
+/* Nor what a call for a message left behind where that was formatted: on stacks that
+ * are own data. */
 __attribute__((noinline)) static uint64_t leave_at(uintptr_t *word)
 {
     *word = (uintptr_t)tarn_alloc_bytes(64);
     return hide((void *)*word);
 }
 
-static void side_stack(void)
+static void side_stack_in(uintptr_t lo, uintptr_t hi)
 {
-    uintptr_t lo, hi;
-    side_stacks(&lo, &hi);
     for (uintptr_t at = lo + 64; at < hi; at += (hi - lo) / 16 / 8 * 8) {
         uintptr_t before = *(uintptr_t *)at;
         uint64_t hidden = leave_at((uintptr_t *)at);
@@ -385,6 +384,17 @@ static void side_stack(void)
         CHECK(!alive(hidden));
         *(uintptr_t *)at = before;
     }
+}
+
+static void side_stack(void)
+{
+    int stacks = 0;
+    for (size_t i = 0; i < own_data_count; i++)
+        if (on_side_stack((void *)own_data[i].lo)) {
+            stacks++;
+            side_stack_in(own_data[i].lo, own_data[i].hi);
+        }
+    CHECK_GT(stacks, 0);
 }
 
 static void first_object(void)

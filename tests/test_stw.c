@@ -207,6 +207,59 @@ static void test_stoppers_alone(void)
     tarn_waitgroup_wait(&wg);
 }
 
+/* --- stops while threads wake up ------------------------------------------------- */
+
+static tarn_chan *wakes, *woken;
+
+static void waker(void *arg)
+{
+    (void)arg;
+    uint64_t v;
+    while (tarn_chan_recv(wakes, &v) == TARN_OK) {
+        v++;
+        tarn_chan_send(woken, &v);
+    }
+    tarn_waitgroup_done(&wg);
+}
+
+/* Makes others runnable, so that idle Ps are given to threads that sleep, and stops the
+ * world before those are awake: it takes the Ps back. Nothing gets lost by that, and the
+ * threads are not replaced by new ones for it. */
+static void test_stop_takes_back(void)
+{
+    enum { WAKERS = 3 };
+    uint64_t before = atomic_load(&sched.undone), sum = 0, sent = 0;
+    uint64_t threads = 0, enough = nprocs > 1 ? (uint64_t)scaled(50) : 0;
+    wakes = tarn_chan_new(sizeof(uint64_t), WAKERS);
+    woken = tarn_chan_new(sizeof(uint64_t), WAKERS);
+    tarn_waitgroup_add(&wg, WAKERS);
+    for (int i = 0; i < WAKERS; i++)
+        go(waker, NULL);
+    for (uint64_t i = 0;
+         i < 100 || atomic_load(&sched.undone) - before < enough; i++) {
+        uint64_t v = i;
+        for (int k = 0; k < WAKERS; k++, sent += i + 1)
+            CHECK_EQ(tarn_chan_send(wakes, &v), TARN_OK);
+        stopTheWorld();
+        if (i % 8 == 0)
+            check_stopped();
+        startTheWorld();
+        for (int k = 0; k < WAKERS; k++) {
+            CHECK_EQ(tarn_chan_recv(woken, &v), TARN_OK);
+            sum += v;
+        }
+        if (i == 50)
+            threads = atomic_load(&sched.mnext);
+        /* Until all sleep again. */
+        if (i % 2 == 0)
+            tarn_sleep(200000);
+    }
+    CHECK_EQ(sum, sent);
+    CHECK_GE(threads + nprocs, atomic_load(&sched.mnext));
+    tarn_chan_close(wakes);
+    tarn_waitgroup_wait(&wg);
+}
+
 /* --- the ragged barrier ------------------------------------------------------------ */
 
 static _Atomic uint32_t visits[1024];
@@ -483,6 +536,7 @@ static void body(void)
 {
     RUN(test_stoppers_alone);
     RUN(test_nothing_moves);
+    RUN(test_stop_takes_back);
     RUN(test_ragged_barrier);
     RUN(test_everything);
     RUN(test_brief_lives);
