@@ -182,7 +182,7 @@ void startlockedm(struct g *gp)
  * 50 us. Not where others wait for the CPU. */
 static void spin_on(struct note *n, int64_t ns)
 {
-    if (nprocs > sched.ncpu)
+    if (__atomic_load_n(&nprocs, __ATOMIC_ACQUIRE) > sched.ncpu)
         return;
     for (int64_t end = nanotime() + ns; !noteisset(n) && nanotime() < end;)
         procyield(10);
@@ -205,17 +205,19 @@ static void stopm_spinning(int64_t ns)
     while (pp == NULL) {
         notesleep(&mp->park);
         noteclear(&mp->park);
-        leave_if_asked(mp);
         pp = atomic_exchange(&mp->nextp, NULL);
         if (likely(pp != NULL && !mp->undone))
             break;
-        /* Among the idle ones already, and perhaps given another P since. */
+        /* Asked to leave; or among the idle ones already, and perhaps given another P
+         * since. */
         lock(&sched.lock);
         mp->undone = false;
         if (pp == NULL)
             pp = atomic_exchange(&mp->nextp, NULL);
+        bool leave = mp->exit_to_main;
         unlock(&sched.lock);
-        leave_if_asked(mp);
+        if (leave)
+            leave_if_asked(mp);
     }
     acquirep(pp);
 }

@@ -978,6 +978,8 @@ static void test_restart(void)
     static char out[65536];
     int st = harness_child(restart_child, NULL, out, sizeof out);
     CHECK_STR(out, "all over");
+    if (st != 0)
+        fprintf(stderr, "%s\n", out);
     CHECK(WIFEXITED(st) && WEXITSTATUS(st) == 0);
 }
 
