@@ -32,18 +32,31 @@ static COLD void no_mutator(const struct g *gp, const char *what)
         throw("%s: not called on a goroutine%s", what, not_goroutine_why());
 }
 
+/* Most of what is stored while marking goes on was just made, and so is marked. A
+ * pointer into the middle of an object is taken for white, and looked at later. */
+ALWAYS_INLINE bool may_be_white(uintptr_t p)
+{
+    if (!heap_markable(p))
+        return false;
+    uint8_t b = meta_load(heap_meta(p));
+    return (b & META_COLOR) == 0 || heap_white(b);
+}
+
 static void note2(const char *what, uintptr_t a, uintptr_t b)
 {
     struct g *gp = getg();
     if (unlikely(gp == NULL) || unlikely(gp->kind == STACK_SYSTEM))
         no_mutator(gp, what);
+    bool note_a = may_be_white(a), note_b = may_be_white(b);
+    if (!note_a && !note_b)
+        return;
     struct p *pp = gp->m->p;
     struct gcp *g = gcp_of(pp);
     if (unlikely(g->wbn + 2 > WBBUF_ENTRIES))
         wb_flush(pp);
-    if (heap_markable(a))
+    if (note_a)
         g->wb[g->wbn++] = a;
-    if (heap_markable(b))
+    if (note_b)
         g->wb[g->wbn++] = b;
 }
 

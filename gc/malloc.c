@@ -158,8 +158,33 @@ static bool take_patiently(struct taken *t, size_t size)
     return likely(t->ok) || take_last(t, size);
 }
 
+/* What short runs make allocatable is paid for in parts of this size. */
+#define PAY_LEAST ((size_t)1024)
+
+/* The most frequent case, without all that the others need. NULL: one of those. */
+ALWAYS_INLINE void *alloc_next_run(uint32_t slot)
+{
+    struct g *gp = getg();
+    if (unlikely(local_cache() == NULL) || unlikely(gp->kind == STACK_SYSTEM) ||
+        unlikely(atomic_load_explicit(&gp->preempt, memory_order_relaxed)))
+        return NULL;
+    struct mcache *c = &gp->m->p->mcache;
+    if (!mcache_next_run(c, &c->entries[slot]))
+        return NULL;
+    void *volatile keep = (void *)mcache_alloc(c, slot);
+    if (unlikely(c->unpaid >= PAY_LEAST)) {
+        size_t n = c->unpaid;
+        c->unpaid = 0;
+        gc_allocated(n);
+    }
+    return keep;
+}
+
 static NOINLINE void *alloc_slow(uint32_t slot, size_t size)
 {
+    void *next = alloc_next_run(slot);
+    if (next != NULL)
+        return next;
     if (!may_allocate())
         return NULL;
     preempt_check();

@@ -352,6 +352,22 @@ static inline void zero(uintptr_t p, size_t n)
     memset((void *)p, 0, n);
 }
 
+/* n more bytes of objects can be allocated from e. */
+ALWAYS_INLINE void handed_out(struct mcache *c, struct mcache_entry *e,
+                              size_t n, uint32_t objects)
+{
+    e->ptr = e->end;
+    e->end += n;
+    c->alloc_bytes += n;
+    c->alloc_objects += objects;
+    c->live_pending += n;
+    if (unlikely(c->live_pending >= LIVE_BATCH)) {
+        atomic_fetch_add_explicit(&heap.live, c->live_pending,
+                                  memory_order_relaxed);
+        c->live_pending = 0;
+    }
+}
+
 /* Makes the next part of the run allocatable. */
 static size_t hand_out(struct mcache *c, struct mcache_entry *e,
                        struct mspan *s)
@@ -370,16 +386,7 @@ static size_t hand_out(struct mcache *c, struct mcache_entry *e,
         n = sample_cut(c, e, s, n);
     if (s->needzero)
         zero(p, n);
-    e->ptr = p;
-    e->end = p + n;
-    c->alloc_bytes += n;
-    c->alloc_objects += span_count(s, n);
-    c->live_pending += n;
-    if (c->live_pending >= LIVE_BATCH) {
-        atomic_fetch_add_explicit(&heap.live, c->live_pending,
-                                  memory_order_relaxed);
-        c->live_pending = 0;
-    }
+    handed_out(c, e, n, span_count(s, n));
     return n;
 }
 
@@ -393,6 +400,29 @@ static bool next_run(struct mcache_entry *e, struct mspan *s)
         return false;
     e->ptr = e->end = s->base + i * s->elemsize;
     e->run_end = s->base + end * s->elemsize;
+    return true;
+}
+
+#define SHORT_RUN ((size_t)512)
+
+bool mcache_next_run(struct mcache *c, struct mcache_entry *e)
+{
+    struct mspan *s = e->span;
+    uint32_t i, end;
+    if (s == NULL || e->end < e->run_end || s->live == 0 ||
+        atomic_load_explicit(&heap.sample_interval, memory_order_relaxed) !=
+            0 ||
+        !span_take_run(s, &i, &end))
+        return false;
+    size_t n = (end - i) * s->elemsize;
+    e->ptr = e->end = s->base + i * s->elemsize;
+    e->run_end = e->end + n;
+    if (n > SHORT_RUN)
+        return false; /* mcache_refill goes on with it */
+    if (s->needzero)
+        zero(e->end, n);
+    handed_out(c, e, n, end - i);
+    c->unpaid += n;
     return true;
 }
 

@@ -221,6 +221,7 @@ struct mcache {
     uint64_t alloc_bytes;         /* handed out from this cache; see flush */
     uint64_t alloc_objects;       /* refills count what they hand out */
     uint64_t live_pending;        /* handed out, not yet added to heap.live */
+    size_t unpaid;                /* of it, by mcache_next_run: its caller's */
     bool sampled;                 /* what the last refill made is a sample */
     uint64_t sample_rand;
     struct mcache *next; /* all caches, for heap_verify */
@@ -399,6 +400,10 @@ ALWAYS_INLINE uintptr_t mcache_alloc(struct mcache *c, uint32_t slot)
  * new). Returns the bytes that became allocatable, 0 when out of memory. Updates
  * heap.live and the cache's counts by what it hands out. */
 size_t mcache_refill(struct mcache *c, uint32_t slot);
+/* As mcache_refill where there is nothing more to it than a short run of the span in
+ * hand: else false. Where objects die one by one that is most of refills; what they hand
+ * out is added to c->unpaid, too. */
+bool mcache_next_run(struct mcache *c, struct mcache_entry *e);
 /* Gives back every span: unused places become free again, counts are moved to
  * heap.*. World stopped, or owner. */
 void mcache_flush(struct mcache *c);

@@ -305,7 +305,10 @@ struct noted {
 static NI void stepped_store(void (*store)(void **, void *), struct noted *n)
 {
     struct gcp *g = gcp_of(getg()->m->p);
+    uint8_t xor = heap.white_xor, bit = heap.white_bit;
     heap.mark_size = heap.hi - heap.lo;
+    heap.white_xor = 0;
+    heap.white_bit = META_COLOR; /* all that there is is white */
     for (int i = 0; i < 3; i++)
         cell[i] = old_value;
     *heap_card((uintptr_t)cell) = 0;
@@ -317,6 +320,8 @@ static NI void stepped_store(void (*store)(void **, void *), struct noted *n)
     n->n = g->wbn;
     memcpy(n->w, g->wb, sizeof n->w);
     g->wbn = 0;
+    heap.white_xor = xor;
+    heap.white_bit = bit;
     CHECK(!step.stepping);
 }
 
