@@ -368,6 +368,53 @@ __attribute__((noinline)) static void test_every_one(void)
     CHECK_EQ(sums_of("profile_small", NULL).value[0], 0u);
 }
 
+static struct {
+    tarn_waitgroup wg;
+    uint32_t first; /* number of the first new P */
+    int n;
+    _Atomic bool enough;
+} on_new;
+
+/* Allocates when it runs on a new P, and all others keep theirs busy. */
+__attribute__((noinline)) static void on_new_p(void *unused)
+{
+    (void)unused;
+    while (!atomic_load(&on_new.enough)) {
+        struct m *mp = acquirem();
+        bool mine = mp->p->id == on_new.first;
+        for (int i = 0; mine && on_new.n > 0; i++, on_new.n--)
+            profile_small(-1);
+        releasem(mp);
+        if (mine)
+            atomic_store(&on_new.enough, true);
+        tarn_yield();
+    }
+    tarn_waitgroup_done(&on_new.wg);
+}
+
+/* Ps that come while a profile is being made: what they allocate counts as well. */
+static void test_more_procs(void)
+{
+    if (options.gcstress != 0)
+        SKIP("collects while a P is held");
+    uint64_t n = (uint64_t)scaled(10000);
+    uint32_t was = nprocs;
+    on_new.first = atomic_load(&nallp);
+    on_new.n = (int)n;
+    atomic_store(&on_new.enough, false);
+    CHECK_ST(tarn_heap_profile_start(INTERVAL), TARN_OK);
+    CHECK_ST(tarn_set_procs((int)on_new.first + 1), TARN_OK);
+    tarn_waitgroup_add(&on_new.wg, (int)on_new.first + 1);
+    for (uint32_t i = 0; i <= on_new.first; i++)
+        go(on_new_p, NULL);
+    tarn_waitgroup_wait(&on_new.wg);
+    CHECK_ST(tarn_heap_profile_stop(), TARN_OK);
+    take_profile();
+    struct sums s = sums_of("profile_small", "on_new_p");
+    CHECK_NEAR(s.value[0], n, slack(n, 64));
+    CHECK_ST(tarn_set_procs((int)was), TARN_OK);
+}
+
 static void test_refused(void)
 {
     CHECK_ST(tarn_heap_profile_stop(), TARN_ESTATE);
@@ -414,6 +461,7 @@ static void body(void)
     RUN(test_shares);
     RUN(test_in_use);
     RUN(test_every_one);
+    RUN(test_more_procs);
     RUN(test_refused);
 }
 
