@@ -243,7 +243,8 @@ void scanstack_frames(struct g *gp, uintptr_t sp, uintptr_t hi,
     /* Without the scan bit (the world is stopped, for a check) a thread that has
      * no P may be changing what a walk begins with. */
     if (likely(atomic_load_explicit(&table, memory_order_relaxed) == NULL) ||
-        options.checkmark || !(readgstatus(gp) & Gscan)) {
+        options.checkmark ||
+        (!(readgstatus(gp) & Gscan) && !gp->worldstopped)) {
         range(sp, hi, arg);
         return;
     }

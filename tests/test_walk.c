@@ -1,5 +1,10 @@
 /* tests/test_walk.c - the heap seen while the world stands still: all objects, all
  * pointers, all roots; and as a file, which python3 reads. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1 /* pthread_timedjoin_np */
+#endif
+#include <pthread.h>
+
 #include "gcsuite.h"
 #include "tarn/final.h"
 #include "tarn/handle.h"
@@ -443,6 +448,82 @@ static void test_roots(void)
     free(w);
 }
 
+/* --- threads that end during a walk ---------------------------------------------------- */
+
+/* More than the C library keeps for the next thread. */
+#define THREAD_STACK ((size_t)64 << 20)
+
+static struct {
+    pthread_t thread;
+    _Atomic uint64_t id; /* of its goroutine, when it is in its native call */
+    _Atomic bool end;
+    int seen;
+} ender;
+
+static void *end_of_thread(void *unused)
+{
+    (void)unused;
+    while (!atomic_load(&ender.end))
+        usleep(100);
+    pthread_exit(NULL);
+}
+
+__attribute__((noinline)) static void *in_thread(void *unused)
+{
+    (void)unused;
+    CHECK_ST(tarn_thread_attach(), TARN_OK);
+    void *volatile keep[64];
+    for (int i = 0; i < 64; i++)
+        keep[i] = tarn_alloc(t_leaf);
+    atomic_store(&ender.id, tarn_self());
+    tarn_native_call(end_of_thread, NULL);
+    return keep[0];
+}
+
+static bool at_root(const struct tarn_root *r, void *unused)
+{
+    (void)unused;
+    if (r->kind == TARN_ROOT_STACK && r->id == atomic_load(&ender.id) &&
+        ender.seen++ == 0) {
+        /* It may end now, with its stack, or has to wait for us. */
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 100000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        atomic_store(&ender.end, true);
+        if (pthread_timedjoin_np(ender.thread, NULL, &until) == 0)
+            ender.thread = 0;
+    }
+    return true;
+}
+
+static void *join(void *unused)
+{
+    (void)unused;
+    return ender.thread == 0 || pthread_join(ender.thread, NULL) == 0 ? &ender
+                                                                      : NULL;
+}
+
+static void test_thread_ends(void)
+{
+    register_types();
+    pthread_attr_t attr;
+    CHECK_EQ(pthread_attr_init(&attr), 0);
+    CHECK_EQ(pthread_attr_setstacksize(&attr, THREAD_STACK), 0);
+    memset(&ender, 0, sizeof ender);
+    CHECK_EQ(pthread_create(&ender.thread, &attr, in_thread, NULL), 0);
+    pthread_attr_destroy(&attr);
+    while (atomic_load(&ender.id) == 0)
+        tarn_yield();
+    CHECK_ST(tarn_world_stop(), TARN_OK);
+    CHECK_ST(tarn_roots_walk(at_root, NULL), TARN_OK);
+    CHECK_ST(tarn_world_start(), TARN_OK);
+    /* Its end writes over what it had there. */
+    CHECK_GE(ender.seen, 1);
+    CHECK(tarn_native_call(join, NULL) != NULL);
+}
+
 /* --- the file ------------------------------------------------------------------------ */
 
 static struct expected {
@@ -561,6 +642,7 @@ static void body(void)
     RUN(test_objects);
     RUN(test_refused);
     RUN(test_roots);
+    RUN(test_thread_ends);
     RUN(test_any_time);
 }
 
