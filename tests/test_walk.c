@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "gcsuite.h"
+#include "tarn/attrs.h"
 #include "tarn/final.h"
 #include "tarn/handle.h"
 #include "tarn/walk.h"
@@ -448,6 +449,80 @@ static void test_roots(void)
     free(w);
 }
 
+/* --- frames with maps ------------------------------------------------------------------- */
+
+/* Has the object in its frame while it calls fn, and says nothing of it to the
+ * caller: it is given the complement. */
+void call_with_dead_word(uintptr_t complement, void (*fn)(void));
+extern const char after_dead_word[];
+__asm__(".text\n"
+        ".type call_with_dead_word, @function\n"
+        "call_with_dead_word:\n"
+        ".cfi_startproc\n"
+        "subq $24, %rsp\n"
+        ".cfi_adjust_cfa_offset 24\n"
+        "notq %rdi\n"
+        "movq %rdi, 8(%rsp)\n"
+        "xorl %edi, %edi\n"
+        "call *%rsi\n"
+        "after_dead_word: movq $0, 8(%rsp)\n"
+        "addq $24, %rsp\n"
+        ".cfi_adjust_cfa_offset -24\n"
+        "ret\n"
+        ".cfi_endproc\n"
+        ".size call_with_dead_word, . - call_with_dead_word\n");
+
+static struct {
+    uint64_t complement, me;
+    int seen;
+} dead_word;
+
+static bool count_dead_word(const struct tarn_root *r, void *unused)
+{
+    (void)unused;
+    dead_word.seen += r->kind == TARN_ROOT_STACK && r->id == dead_word.me &&
+                      ~(uintptr_t)r->target == dead_word.complement;
+    return true;
+}
+
+static void walk_dead_word(void)
+{
+    CHECK_ST(tarn_world_stop(), TARN_OK);
+    CHECK_ST(tarn_roots_walk(count_dead_word, NULL), TARN_OK);
+    CHECK_ST(tarn_world_start(), TARN_OK);
+}
+
+__attribute__((noinline)) static tarn_handle *make_dead_word(void)
+{
+    void *p = tarn_alloc(t_leaf);
+    CHECK(p != NULL);
+    dead_word.complement = ~(uintptr_t)p;
+    return tarn_handle_new(p);
+}
+
+static void test_maps(void)
+{
+    if (options.checkmark)
+        SKIP("no maps under checkmark");
+    register_types();
+    dead_word.me = tarn_self();
+    tarn_handle *h = make_dead_word();
+    wipe_stack();
+    dead_word.seen = 0;
+    call_with_dead_word(dead_word.complement, walk_dead_word);
+    CHECK_EQ(dead_word.seen, 1);
+    struct tarn_frame_map map = {.ret = (uintptr_t)after_dead_word, .size = 32};
+    struct tarn_frame_maps maps = {(const void *)call_with_dead_word,
+                                   after_dead_word + 1, &map, 1};
+    CHECK_ST(tarn_frame_maps_register(&maps), TARN_OK);
+    wipe_stack();
+    dead_word.seen = 0;
+    call_with_dead_word(dead_word.complement, walk_dead_word);
+    CHECK_EQ(dead_word.seen, 0);
+    CHECK_ST(tarn_frame_maps_unregister(maps.lo, maps.hi), TARN_OK);
+    tarn_handle_drop(h);
+}
+
 /* --- threads that end during a walk ---------------------------------------------------- */
 
 /* More than the C library keeps for the next thread. */
@@ -642,6 +717,7 @@ static void body(void)
     RUN(test_objects);
     RUN(test_refused);
     RUN(test_roots);
+    RUN(test_maps);
     RUN(test_thread_ends);
     RUN(test_any_time);
 }
