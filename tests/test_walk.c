@@ -523,6 +523,87 @@ static void test_maps(void)
     tarn_handle_drop(h);
 }
 
+/* --- what functions of walks may call ------------------------------------------------------ */
+
+static struct {
+    unsigned kinds; /* of roots, once each */
+} inside;
+
+static void call_foreign(void)
+{
+    struct tarn_gc_stats stats = {.struct_size = sizeof stats};
+    CHECK_ST(tarn_gc_stats(&stats), TARN_OK);
+    CHECK_EQ(tarn_self(), 0u);
+    CHECK_GT(tarn_goroutines(), 0u);
+    CHECK_GT(tarn_procs(), 0u);
+    CHECK(tarn_last_error() != NULL);
+    uint32_t id;
+    struct tarn_listener l = {.struct_size = sizeof l};
+    CHECK_ST(tarn_listener_add(&l, &id), TARN_OK);
+    CHECK_ST(tarn_listener_remove(id), TARN_OK);
+    static const char text[64];
+    CHECK_ST(tarn_text_register(text, text + 8), TARN_OK);
+    CHECK_ST(tarn_text_unregister(text, text + 8), TARN_OK);
+    struct tarn_unsafe_range r = {text + 8, text + 16};
+    CHECK_ST(tarn_unsafe_register(&r, 1), TARN_OK);
+    CHECK_ST(tarn_unsafe_unregister(&r, 1), TARN_OK);
+    CHECK_ST(tarn_set_oom_handler(NULL, NULL), TARN_OK);
+    CHECK_ST(tarn_gc_pauses_hgrm(TARN_PAUSE_ALL, "/dev/null"), TARN_OK);
+    CHECK_EQ(tarn_thread_attached(), false);
+    CHECK_ST(tarn_thread_attach(), TARN_ESTATE);
+    struct tarn_options o;
+    tarn_options_init(&o);
+    CHECK_ST(tarn_options_parse(&o, "gcpercent=50"), TARN_OK);
+    (void)tarn_handles();
+}
+
+static bool root_calls(const struct tarn_root *r, void *unused)
+{
+    (void)unused;
+    if (!(inside.kinds >> r->kind & 1))
+        call_foreign();
+    inside.kinds |= 1u << r->kind;
+    return true;
+}
+
+static bool pointer_calls(const struct tarn_object_pointer *p, void *unused)
+{
+    (void)p, (void)unused;
+    call_foreign();
+    return false;
+}
+
+static bool object_calls(const struct tarn_heap_object *o, void *unused)
+{
+    (void)unused;
+    if (o->type == t_hidden || o->base == g->key) {
+        call_foreign();
+        CHECK_ST(tarn_object_pointers(o->base, pointer_calls, NULL), TARN_OK);
+    }
+    return true;
+}
+
+static void test_calls_inside(void)
+{
+    build();
+    static struct leaf *range[2];
+    CHECK_ST(tarn_roots_add(range, range + 2, 0), TARN_OK);
+    range[0] = tarn_alloc(t_leaf);
+    tarn_handle *h = tarn_handle_new(g->key);
+    tarn_timer *timer = tarn_timer_start(INT64_C(3600000000000), never, NULL);
+    CHECK_ST(tarn_finalizer_set(g->branch[0], no_final, g->key), TARN_OK);
+    CHECK_ST(tarn_world_stop(), TARN_OK);
+    CHECK_ST(tarn_heap_walk(object_calls, NULL), TARN_OK);
+    inside.kinds = 0;
+    CHECK_ST(tarn_roots_walk(root_calls, NULL), TARN_OK);
+    CHECK_ST(tarn_world_start(), TARN_OK);
+    CHECK_EQ(inside.kinds, 63u);
+    CHECK(tarn_timer_stop(timer));
+    tarn_handle_drop(h);
+    CHECK_ST(tarn_finalizer_set(g->branch[0], NULL, NULL), TARN_OK);
+    CHECK_ST(tarn_roots_remove(range, range + 2), TARN_OK);
+}
+
 /* --- threads that end during a walk ---------------------------------------------------- */
 
 /* More than the C library keeps for the next thread. */
@@ -718,6 +799,7 @@ static void body(void)
     RUN(test_refused);
     RUN(test_roots);
     RUN(test_maps);
+    RUN(test_calls_inside);
     RUN(test_thread_ends);
     RUN(test_any_time);
 }
