@@ -415,6 +415,41 @@ static void test_more_procs(void)
     CHECK_ST(tarn_set_procs((int)was), TARN_OK);
 }
 
+static _Atomic bool restart_enough;
+
+static void restarts(void *wg)
+{
+    for (int i = 0; !atomic_load(&restart_enough); i++) {
+        CHECK_ST(tarn_heap_profile_start(i % 2 ? 1 : 1 << 20), TARN_OK);
+        for (int k = i % 2 ? 10 : scaled(50000); k > 0; k--)
+            profile_small(-1);
+        CHECK_ST(tarn_heap_profile_stop(), TARN_OK);
+    }
+    tarn_waitgroup_done(wg);
+}
+
+/* A file is of one profile, also when the next one begins while it is written. */
+static void test_restarts(void)
+{
+    static tarn_waitgroup wg;
+    CHECK_ST(tarn_heap_profile_start(1), TARN_OK);
+    CHECK_ST(tarn_heap_profile_stop(), TARN_OK);
+    atomic_store(&restart_enough, false);
+    tarn_waitgroup_add(&wg, 1);
+    go(restarts, &wg);
+    int exact = 0;
+    for (int i = 0; i < scaled(100); i++) {
+        take_profile();
+        if (prof->period != 1)
+            continue;
+        CHECK_LE(sums_of("profile_small", NULL).value[0], 10u);
+        exact++;
+    }
+    atomic_store(&restart_enough, true);
+    tarn_waitgroup_wait(&wg);
+    printf("     %d of %d files of the exact profile\n", exact, scaled(100));
+}
+
 static void test_refused(void)
 {
     CHECK_ST(tarn_heap_profile_stop(), TARN_ESTATE);
@@ -462,6 +497,7 @@ static void body(void)
     RUN(test_in_use);
     RUN(test_every_one);
     RUN(test_more_procs);
+    RUN(test_restarts);
     RUN(test_refused);
 }
 
