@@ -523,7 +523,7 @@ static void each_of(const struct mspan *s, const struct special *x,
     uintptr_t base = base_of(s, x->index), value = (uintptr_t)x->value;
     switch ((enum special_kind)x->kind) {
     case SPECIAL_WEAK:
-        v->held(base, base, value, v->arg);
+        v->held(base, 0, value, v->arg);
         break;
     case SPECIAL_ENTRY:
         if (!atomic_load(&x->u.entry.map->dead))

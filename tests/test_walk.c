@@ -341,6 +341,29 @@ static void test_refused(void)
     CHECK_STR(tarn_last_error(), "/dev/full");
 }
 
+static bool see_self(const struct tarn_object_pointer *p, void *vn)
+{
+    if (p->target == (void *)g->value) {
+        CHECK_EQ((int)p->kind, (int)TARN_POINTER_ENTRY);
+        CHECK(p->map == g->map);
+        ++*(int *)vn;
+    }
+    return true;
+}
+
+/* A map that is its own key is a key like any other. */
+static void test_own_key(void)
+{
+    static int n;
+    build();
+    CHECK_ST(tarn_weakmap_set(g->map, g->map, g->value), TARN_OK);
+    n = 0;
+    CHECK_ST(tarn_world_stop(), TARN_OK);
+    CHECK_ST(tarn_object_pointers(g->map, see_self, &n), TARN_OK);
+    CHECK_ST(tarn_world_start(), TARN_OK);
+    CHECK_EQ(n, 1);
+}
+
 /* --- roots --------------------------------------------------------------------------- */
 
 struct seen {
@@ -799,6 +822,7 @@ static void body(void)
 {
     RUN(test_objects);
     RUN(test_refused);
+    RUN(test_own_key);
     RUN(test_roots);
     RUN(test_maps);
     RUN(test_calls_inside);
