@@ -392,8 +392,8 @@ void gc_each_other_root(void (*range)(uintptr_t lo, uintptr_t hi,
     for (size_t i = 0; i < gc.nplain; i++)
         range(gc.plain[i].lo, gc.plain[i].hi, "plain root range", i, arg);
     for (size_t i = 0; i < gc.nbarriered; i++)
-        range(gc.barriered[i].lo, gc.barriered[i].hi, "barriered root range", i,
-              arg);
+        range(gc.barriered[i].lo, gc.barriered[i].hi, "barriered root range",
+              gc.nplain + i, arg);
     unlock(&gc.rootlock);
     gc_each_handle_block(range, arg);
     for (uint32_t i = 0; i < nprocs; i++) {

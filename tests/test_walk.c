@@ -472,6 +472,46 @@ static void test_roots(void)
     free(w);
 }
 
+/* --- ranges of two kinds ----------------------------------------------------------------- */
+
+static struct {
+    struct leaf *plain, *barriered;
+    uint64_t id[2];
+    int seen;
+} * two; /* in malloc'ed memory */
+
+static bool see_ranges(const struct tarn_root *r, void *unused)
+{
+    (void)unused;
+    if (r->kind == TARN_ROOT_RANGE && r->slot == (void *)&two->plain)
+        two->id[0] = r->id, two->seen++;
+    if (r->kind == TARN_ROOT_RANGE && r->slot == (void *)&two->barriered)
+        two->id[1] = r->id, two->seen++;
+    return true;
+}
+
+/* Their numbers tell them apart. */
+static void test_ranges(void)
+{
+    register_types();
+    two = calloc(1, sizeof *two);
+    CHECK(two != NULL);
+    CHECK_ST(tarn_roots_add(&two->plain, &two->plain + 1, 0), TARN_OK);
+    CHECK_ST(tarn_roots_add(&two->barriered, &two->barriered + 1,
+                            TARN_ROOTS_BARRIERED),
+             TARN_OK);
+    two->plain = tarn_alloc(t_leaf);
+    tarn_store(&two->barriered, tarn_alloc(t_leaf));
+    CHECK_ST(tarn_world_stop(), TARN_OK);
+    CHECK_ST(tarn_roots_walk(see_ranges, NULL), TARN_OK);
+    CHECK_ST(tarn_world_start(), TARN_OK);
+    CHECK_EQ(two->seen, 2);
+    CHECK_NE(two->id[0], two->id[1]);
+    CHECK_ST(tarn_roots_remove(&two->plain, &two->plain + 1), TARN_OK);
+    CHECK_ST(tarn_roots_remove(&two->barriered, &two->barriered + 1), TARN_OK);
+    free(two);
+}
+
 /* --- frames with maps ------------------------------------------------------------------- */
 
 /* Has the object in its frame while it calls fn, and says nothing of it to the
@@ -824,6 +864,7 @@ static void body(void)
     RUN(test_refused);
     RUN(test_own_key);
     RUN(test_roots);
+    RUN(test_ranges);
     RUN(test_maps);
     RUN(test_calls_inside);
     RUN(test_thread_ends);
