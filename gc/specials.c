@@ -124,6 +124,8 @@ static bool list_add(struct mspan *s, struct span_specials *t)
     if (ok) {
         t->at = list.n;
         list.span[list.n++] = s;
+        /* Under the lock: who removes another span may move this one. */
+        atomic_store_explicit(&s->specials, t, memory_order_release);
     }
     unlock(&list.lock);
     return ok;
@@ -153,7 +155,6 @@ static struct span_specials *table_new(struct mspan *s)
         sys_free(t);
         return NULL;
     }
-    atomic_store_explicit(&s->specials, t, memory_order_release);
     return t;
 }
 

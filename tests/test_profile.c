@@ -415,6 +415,30 @@ static void test_more_procs(void)
     CHECK_ST(tarn_set_procs((int)was), TARN_OK);
 }
 
+static void many_large(void *wg)
+{
+    for (int i = scaled(10000); i > 0; i--)
+        profile_large();
+    tarn_waitgroup_done(wg);
+}
+
+/* Each is a span whose first special comes, and whose last one goes when it is swept:
+ * all at the same time. */
+static void test_first_and_last(void)
+{
+    static tarn_waitgroup wg;
+    enum { GOROUTINES = 8 };
+    CHECK_ST(tarn_heap_profile_start(1), TARN_OK);
+    tarn_waitgroup_add(&wg, GOROUTINES);
+    for (int i = 0; i < GOROUTINES; i++)
+        go(many_large, &wg);
+    tarn_waitgroup_wait(&wg);
+    CHECK_ST(tarn_heap_profile_stop(), TARN_OK);
+    take_profile();
+    uint64_t want = GOROUTINES * (uint64_t)scaled(10000);
+    CHECK_EQ(sums_of("profile_large", "many_large").value[0], want);
+}
+
 static _Atomic bool restart_enough;
 
 static void restarts(void *wg)
@@ -497,6 +521,7 @@ static void body(void)
     RUN(test_in_use);
     RUN(test_every_one);
     RUN(test_more_procs);
+    RUN(test_first_and_last);
     RUN(test_restarts);
     RUN(test_refused);
 }
