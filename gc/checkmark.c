@@ -196,10 +196,10 @@ static void special_held(uintptr_t key, uintptr_t map, uintptr_t value,
 {
     (void)unused;
     struct objinfo o;
-    if (!reached(key) || !reached(map) || !heap_find(value, &o) ||
+    if (!reached(key) || (map != 0 && !reached(map)) || !heap_find(value, &o) ||
         reached(o.base))
         return;
-    reach_special(value, key == map ? "weak reference" : "entry of a weak map");
+    reach_special(value, map == 0 ? "weak reference" : "entry of a weak map");
     cm.more = true;
 }
 

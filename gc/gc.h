@@ -269,6 +269,7 @@ void gc_each_other_root(void (*range)(uintptr_t lo, uintptr_t hi,
                                       const char *what, uint64_t id, void *arg),
                         void *arg);
 bool gc_stack_is_root(struct g *gp);
+/* Nothing, if it is none any more: see hold_stack. */
 void gc_each_stack_root(struct g *gp,
                         void (*range)(uintptr_t lo, uintptr_t hi,
                                       const char *what, uint64_t id, void *arg),

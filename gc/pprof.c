@@ -62,6 +62,9 @@ struct mapping {
 };
 
 struct pprof {
+    uint32_t profile; /* whose numbers are told */
+    uint64_t interval;
+    int64_t began_unix, began;
     struct bytes out, one,
         inner;          /* the profile, a message in it, one in that */
     struct bytes names; /* strings, each with its end */
@@ -207,13 +210,12 @@ static uint64_t scaled(uint64_t n, double by)
 static void put_sample(struct pprof *w, const struct profile_site *s)
 {
     lock(&profile.lock);
-    bool current = s->profile == atomic_load(&profile.number);
-    uint64_t allocs = current ? s->allocs : 0, frees = s->frees;
-    uint64_t interval = profile.interval;
+    uint64_t allocs = s->profile == w->profile ? s->allocs : 0;
+    uint64_t frees = s->frees;
     unlock(&profile.lock);
     if (allocs == 0)
         return;
-    double each = 1 / sample_probability(interval, s->size);
+    double each = 1 / sample_probability(w->interval, s->size);
     uint64_t made = scaled(allocs, each), used = scaled(allocs - frees, each);
     for (uint32_t i = 0; i < s->n; i++)
         varint(&w->inner, location_of(w, s->pc[i]));
@@ -330,6 +332,12 @@ static void put_strings(struct pprof *w)
 
 static void make(struct pprof *w)
 {
+    lock(&profile.lock);
+    w->profile = atomic_load(&profile.number);
+    w->interval = profile.interval;
+    w->began_unix = profile.began_unix;
+    w->began = profile.began;
+    unlock(&profile.lock);
     const struct profile_site *first =
         atomic_load_explicit(&profile.sites, memory_order_acquire);
     name(w, "");
@@ -346,10 +354,10 @@ static void make(struct pprof *w)
     put_mappings(w);
     put_locations(w);
     number(&w->out, PROFILE_DROP_FRAMES, name(w, "tarn_alloc.*"));
-    number(&w->out, PROFILE_TIME, (uint64_t)profile.began_unix);
-    number(&w->out, PROFILE_DURATION, (uint64_t)(nanotime() - profile.began));
+    number(&w->out, PROFILE_TIME, (uint64_t)w->began_unix);
+    number(&w->out, PROFILE_DURATION, (uint64_t)(nanotime() - w->began));
     type(w, PROFILE_PERIOD_TYPE, "space", "bytes");
-    number(&w->out, PROFILE_PERIOD, profile.interval);
+    number(&w->out, PROFILE_PERIOD, w->interval);
     number(&w->out, PROFILE_DEFAULT_TYPE, name(w, "inuse_space"));
     put_strings(w);
     w->failed |=
@@ -374,17 +382,29 @@ static int write_file(const char *path, const struct bytes *b)
     return error;
 }
 
+static void release(struct pprof *w)
+{
+    sys_free(w->out.p);
+    sys_free(w->one.p);
+    sys_free(w->inner.p);
+    sys_free(w->names.p);
+    sys_free(w->pc);
+    sys_free(w->map);
+    sys_free(w->fn);
+}
+
 int profile_write(const char *path)
 {
     struct pprof w = {.failed = false};
     make(&w);
+    /* Where the next one has begun meanwhile, some of its places have lost what they
+     * knew of this one. */
+    while (!w.failed && w.profile != atomic_load(&profile.number)) {
+        release(&w);
+        w = (struct pprof){.failed = false};
+        make(&w);
+    }
     int error = w.failed ? ENOMEM : write_file(path, &w.out);
-    sys_free(w.out.p);
-    sys_free(w.one.p);
-    sys_free(w.inner.p);
-    sys_free(w.names.p);
-    sys_free(w.pc);
-    sys_free(w.map);
-    sys_free(w.fn);
+    release(&w);
     return error;
 }

@@ -387,8 +387,8 @@ void gc_each_other_root(void (*range)(uintptr_t lo, uintptr_t hi,
     for (size_t i = 0; i < gc.nplain; i++)
         range(gc.plain[i].lo, gc.plain[i].hi, "plain root range", i, arg);
     for (size_t i = 0; i < gc.nbarriered; i++)
-        range(gc.barriered[i].lo, gc.barriered[i].hi, "barriered root range", i,
-              arg);
+        range(gc.barriered[i].lo, gc.barriered[i].hi, "barriered root range",
+              gc.nplain + i, arg);
     unlock(&gc.rootlock);
     gc_each_handle_block(range, arg);
     for (uint32_t i = 0; i < nprocs; i++) {
@@ -403,13 +403,42 @@ bool gc_stack_is_root(struct g *gp)
     return !gp->system && s != Gdead && s != Gidle;
 }
 
+/* A thread in a native call goes on while the world is stopped, and may end, and
+ * its stack with it: not while the scan bit of its goroutine is held. False: gp has
+ * no stack. *held is what to go back to; or Gidle. */
+static bool hold_stack(struct g *gp, uint32_t *held)
+{
+    *held = Gidle;
+    while (gc_stack_is_root(gp)) {
+        uint32_t s = readgstatus(gp);
+        /* Who is Grunning gets no P, or has stopped the world; who is held by the
+         * collector is so until the world runs. */
+        if (s == Grunning || (s & Gscan && gp->in_shards))
+            return true;
+        if (s == Grunnable || s == Gwaiting || s == Gsyscall ||
+            s == Gpreempted) {
+            if (castogscanstatus(gp, s, s | Gscan)) {
+                *held = s;
+                return true;
+            }
+        }
+        procyield(10);
+    }
+    return false;
+}
+
 void gc_each_stack_root(struct g *gp,
                         void (*range)(uintptr_t lo, uintptr_t hi,
                                       const char *what, uint64_t id, void *arg),
                         void *arg)
 {
+    uint32_t held;
+    if (!hold_stack(gp, &held))
+        return;
     struct each_arg a = {range, arg, gp->goid};
     scanstack(gp, each_stack_range, &a);
+    if (held != Gidle)
+        casfrom_Gscanstatus(gp, held | Gscan, held);
 }
 
 void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,

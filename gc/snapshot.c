@@ -97,6 +97,7 @@ struct snapshot {
     size_t nbelow;
     struct g **stacks; /* that are roots */
     uint64_t *goid;    /* theirs: for when the world runs again */
+    uint64_t stack;    /* whose edges are being written */
     uintptr_t global[GLOBALS];
     uint32_t nglobals;
     uint64_t nstacks, first_object; /* nodes before objects */
@@ -264,6 +265,9 @@ _Static_assert(TARN_ROOT_SEGMENT == 0 && TARN_ROOT_TIMER == GROUPS - 1,
 static bool root_edge(const struct tarn_root *root, void *vs)
 {
     struct snapshot *s = vs;
+    /* A thread may have ended since stacks were listed, and another one begun. */
+    if (root->kind == TARN_ROOT_STACK && root->id != s->goid[s->stack])
+        return true;
     put_edge(s, EDGE_INTERNAL, STR_ROOT, node_of(s, root->target));
     return true;
 }
@@ -277,9 +281,9 @@ static void put_roots(struct snapshot *s)
     walk_other_roots(group_edge, &r);
     while (r.group < GROUPS)
         next_group(&r);
-    for (uint64_t i = 0; i < s->nstacks; i++) {
-        walk_stack(s->stacks[i], root_edge, s);
-        put_synthetic(s, STR_GOROUTINES + i);
+    for (s->stack = 0; s->stack < s->nstacks; s->stack++) {
+        walk_stack(s->stacks[s->stack], root_edge, s);
+        put_synthetic(s, STR_GOROUTINES + s->stack);
     }
     walk_finalizers(root_edge, s);
     put_synthetic(s, STR_FINALIZERS);

@@ -124,6 +124,8 @@ static bool list_add(struct mspan *s, struct span_specials *t)
     if (ok) {
         t->at = list.n;
         list.span[list.n++] = s;
+        /* Under the lock: who removes another span may move this one. */
+        atomic_store_explicit(&s->specials, t, memory_order_release);
     }
     unlock(&list.lock);
     return ok;
@@ -153,7 +155,6 @@ static struct span_specials *table_new(struct mspan *s)
         sys_free(t);
         return NULL;
     }
-    atomic_store_explicit(&s->specials, t, memory_order_release);
     return t;
 }
 
@@ -523,7 +524,7 @@ static void each_of(const struct mspan *s, const struct special *x,
     uintptr_t base = base_of(s, x->index), value = (uintptr_t)x->value;
     switch ((enum special_kind)x->kind) {
     case SPECIAL_WEAK:
-        v->held(base, base, value, v->arg);
+        v->held(base, 0, value, v->arg);
         break;
     case SPECIAL_ENTRY:
         if (!atomic_load(&x->u.entry.map->dead))

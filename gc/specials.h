@@ -146,6 +146,7 @@ void gc_special_marked(struct gcwork *w, uintptr_t base);
  * checkmark; entry: handles and values of objects, NULL if it is not to be asked. */
 struct special_visitor {
     void (*root)(uintptr_t v, const char *what, void *arg);
+    /* map: 0 for a weak reference. */
     void (*held)(uintptr_t key, uintptr_t map, uintptr_t value, void *arg);
     void (*final)(uintptr_t object, void *arg);
     void *arg;

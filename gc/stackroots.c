@@ -113,6 +113,7 @@ static struct held *hold(const struct scan_arg *a)
     h->since = a->since;
     atomic_store(&h->left, 1);
     struct g *gp = a->st.g;
+    gp->in_shards = true;
     if (readgstatus(gp) == (Gsyscall | Gscan)) {
         struct m *mp = gp->m;
         struct p *pp = mp->p;
@@ -160,6 +161,7 @@ static int64_t finish(struct gcwork *w, struct suspendGState st, uint64_t bytes,
     stack_check_guard(gp);
     shrinkstack(gp);
     atomic_store_explicit(&gp->scancycle, gc.scan_epoch, memory_order_relaxed);
+    gp->in_shards = false;
     resumeG(st);
     int64_t now = nanotime();
     hist_add(&gc.suspend_hist, (uint64_t)(now - since));

@@ -129,7 +129,8 @@ static void word(uintptr_t v, uintptr_t slot, void *ve)
 static void held(uintptr_t key, uintptr_t map, uintptr_t value, void *ve)
 {
     struct each_pointer *e = ve;
-    if (map == key)
+    (void)key;
+    if (map == 0)
         tell_pointer(e, TARN_POINTER_WEAK, value, 0, 0);
     else
         tell_pointer(e, TARN_POINTER_ENTRY, value, 0, map);

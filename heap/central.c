@@ -322,6 +322,7 @@ bool mcache_init(struct mcache *c)
     lock(&caches.lock);
     head_of(c)->color =
         (uint8_t)atomic_load_explicit(&heap.color, memory_order_relaxed);
+    sample_cache(c);
     c->next = caches.first;
     caches.first = c;
     unlock(&caches.lock);

@@ -78,6 +78,8 @@ ALWAYS_INLINE uint32_t span_count(const struct mspan *s, size_t bytes)
  * sample in them, or it is one object, which is. */
 size_t sample_cut(struct mcache *c, struct mcache_entry *e, struct mspan *s,
                   size_t n);
+/* A new cache gets random numbers of its own; the list's lock held. */
+void sample_cache(struct mcache *c);
 
 /* --- central.c ------------------------------------------------------------ */
 

@@ -71,13 +71,21 @@ bool heap_sample_large(struct mcache *c, size_t n)
     return unlikely(interval != 0) && distance(c, interval) < n;
 }
 
+static uint64_t sample_seed, sample_stream; /* for the next cache */
+
+void sample_cache(struct mcache *c)
+{
+    c->sample_rand = rand_state(sample_seed, sample_stream++);
+}
+
 void heap_sample_start(uint64_t interval, uint64_t seed)
 {
-    uint64_t stream = 0;
+    sample_seed = seed;
+    sample_stream = 0;
     for (struct mcache *c = mcache_first(); c != NULL; c = c->next) {
         /* What was handed out before has no samples in it, or has. */
         mcache_flush(c);
-        c->sample_rand = rand_state(seed, stream++);
+        sample_cache(c);
     }
     atomic_store_explicit(&heap.sample_interval, interval,
                           memory_order_relaxed);

@@ -176,6 +176,7 @@ struct g {
     bool foreign;         /* an attached thread's: its stack is not ours */
     bool has_roots;       /* root ranges that go with it */
     bool worldstopped;    /* by tarn_world_stop */
+    bool in_shards;       /* gc: the scan bit is held until all are scanned */
     /* tarn_native_call: what to run, what it returned. */
     void *(*native_fn)(void *);
     void *native_arg;

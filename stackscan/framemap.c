@@ -11,7 +11,8 @@
 /* What was registered in one call. */
 struct region {
     struct region *next;
-    uintptr_t lo, hi; /* of its text, or of what it was made from */
+    uintptr_t lo, hi; /* of its text, or of what it was made from: */
+    bool any_text;
     size_t n;
     uint64_t bits[]; /* of all its maps */
 };
@@ -243,7 +244,8 @@ void scanstack_frames(struct g *gp, uintptr_t sp, uintptr_t hi,
     /* Without the scan bit (the world is stopped, for a check) a thread that has
      * no P may be changing what a walk begins with. */
     if (likely(atomic_load_explicit(&table, memory_order_relaxed) == NULL) ||
-        options.checkmark || !(readgstatus(gp) & Gscan)) {
+        options.checkmark ||
+        (!(readgstatus(gp) & Gscan) && !gp->worldstopped)) {
         range(sp, hi, arg);
         return;
     }
@@ -335,7 +337,7 @@ static void check_map(struct change *ch, const struct tarn_frame_map *m)
 static void check(struct change *ch)
 {
     for (const struct region *r = regions; r != NULL; r = r->next)
-        if (ch->lo < r->hi && r->lo < ch->hi)
+        if (ch->lo < r->hi && r->lo < ch->hi && ch->any_text == r->any_text)
             refuse(ch, "overlaps the range registered at", r->lo);
     for (size_t i = 0; i < ch->info->n && ch->status == TARN_OK; i++)
         check_map(ch, &ch->info->maps[i]);
@@ -418,6 +420,7 @@ static void add_maps(void *vch)
     if (ch->status == TARN_OK) {
         r->lo = ch->lo;
         r->hi = ch->hi;
+        r->any_text = ch->any_text;
         r->n = ch->info->n;
         r->next = regions;
         regions = r;
@@ -435,7 +438,8 @@ static void remove_maps(void *vch)
     lock(&framemap_lock);
     struct region **at = &regions, *r;
     while ((r = *at) != NULL &&
-           (r->lo != ch->lo || (r->hi != ch->hi && ch->hi != 0)))
+           (r->lo != ch->lo || r->any_text != ch->any_text ||
+            (r->hi != ch->hi && !ch->any_text)))
         at = &r->next;
     const struct table *old = atomic_load(&table);
     struct table *fresh = NULL;
@@ -486,7 +490,7 @@ tarn_status framemap_add(const char *who, const struct tarn_frame_maps *info,
 
 tarn_status framemap_remove(const char *who, uintptr_t lo, uintptr_t hi)
 {
-    struct change ch = {.lo = lo, .hi = hi};
+    struct change ch = {.lo = lo, .hi = hi, .any_text = hi == 0};
     on_large_stack(remove_maps, &ch);
     if (ch.status == TARN_EINVAL && hi != 0)
         set_error("%s: no range %#lx..%#lx is registered", who,

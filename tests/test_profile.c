@@ -368,6 +368,112 @@ __attribute__((noinline)) static void test_every_one(void)
     CHECK_EQ(sums_of("profile_small", NULL).value[0], 0u);
 }
 
+static struct {
+    tarn_waitgroup wg;
+    uint32_t first; /* number of the first new P */
+    int n;
+    _Atomic bool enough;
+} on_new;
+
+/* Allocates when it runs on a new P, and all others keep theirs busy. */
+__attribute__((noinline)) static void on_new_p(void *unused)
+{
+    (void)unused;
+    while (!atomic_load(&on_new.enough)) {
+        struct m *mp = acquirem();
+        bool mine = mp->p->id == on_new.first;
+        for (int i = 0; mine && on_new.n > 0; i++, on_new.n--)
+            profile_small(-1);
+        releasem(mp);
+        if (mine)
+            atomic_store(&on_new.enough, true);
+        tarn_yield();
+    }
+    tarn_waitgroup_done(&on_new.wg);
+}
+
+/* Ps that come while a profile is being made: what they allocate counts as well. */
+static void test_more_procs(void)
+{
+    if (options.gcstress != 0)
+        SKIP("collects while a P is held");
+    uint64_t n = (uint64_t)scaled(10000);
+    uint32_t was = nprocs;
+    on_new.first = atomic_load(&nallp);
+    on_new.n = (int)n;
+    atomic_store(&on_new.enough, false);
+    CHECK_ST(tarn_heap_profile_start(INTERVAL), TARN_OK);
+    CHECK_ST(tarn_set_procs((int)on_new.first + 1), TARN_OK);
+    tarn_waitgroup_add(&on_new.wg, (int)on_new.first + 1);
+    for (uint32_t i = 0; i <= on_new.first; i++)
+        go(on_new_p, NULL);
+    tarn_waitgroup_wait(&on_new.wg);
+    CHECK_ST(tarn_heap_profile_stop(), TARN_OK);
+    take_profile();
+    struct sums s = sums_of("profile_small", "on_new_p");
+    CHECK_NEAR(s.value[0], n, slack(n, 64));
+    CHECK_ST(tarn_set_procs((int)was), TARN_OK);
+}
+
+static void many_large(void *wg)
+{
+    for (int i = scaled(10000); i > 0; i--)
+        profile_large();
+    tarn_waitgroup_done(wg);
+}
+
+/* Each is a span whose first special comes, and whose last one goes when it is swept:
+ * all at the same time. */
+static void test_first_and_last(void)
+{
+    static tarn_waitgroup wg;
+    enum { GOROUTINES = 8 };
+    CHECK_ST(tarn_heap_profile_start(1), TARN_OK);
+    tarn_waitgroup_add(&wg, GOROUTINES);
+    for (int i = 0; i < GOROUTINES; i++)
+        go(many_large, &wg);
+    tarn_waitgroup_wait(&wg);
+    CHECK_ST(tarn_heap_profile_stop(), TARN_OK);
+    take_profile();
+    uint64_t want = GOROUTINES * (uint64_t)scaled(10000);
+    CHECK_EQ(sums_of("profile_large", "many_large").value[0], want);
+}
+
+static _Atomic bool restart_enough;
+
+static void restarts(void *wg)
+{
+    for (int i = 0; !atomic_load(&restart_enough); i++) {
+        CHECK_ST(tarn_heap_profile_start(i % 2 ? 1 : 1 << 20), TARN_OK);
+        for (int k = i % 2 ? 10 : scaled(50000); k > 0; k--)
+            profile_small(-1);
+        CHECK_ST(tarn_heap_profile_stop(), TARN_OK);
+    }
+    tarn_waitgroup_done(wg);
+}
+
+/* A file is of one profile, also when the next one begins while it is written. */
+static void test_restarts(void)
+{
+    static tarn_waitgroup wg;
+    CHECK_ST(tarn_heap_profile_start(1), TARN_OK);
+    CHECK_ST(tarn_heap_profile_stop(), TARN_OK);
+    atomic_store(&restart_enough, false);
+    tarn_waitgroup_add(&wg, 1);
+    go(restarts, &wg);
+    int exact = 0;
+    for (int i = 0; i < scaled(100); i++) {
+        take_profile();
+        if (prof->period != 1)
+            continue;
+        CHECK_LE(sums_of("profile_small", NULL).value[0], 10u);
+        exact++;
+    }
+    atomic_store(&restart_enough, true);
+    tarn_waitgroup_wait(&wg);
+    printf("     %d of %d files of the exact profile\n", exact, scaled(100));
+}
+
 static void test_refused(void)
 {
     CHECK_ST(tarn_heap_profile_stop(), TARN_ESTATE);
@@ -414,6 +520,9 @@ static void body(void)
     RUN(test_shares);
     RUN(test_in_use);
     RUN(test_every_one);
+    RUN(test_more_procs);
+    RUN(test_first_and_last);
+    RUN(test_restarts);
     RUN(test_refused);
 }
 

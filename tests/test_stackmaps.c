@@ -233,6 +233,21 @@ static void test_maps(void)
     CHECK_STR(tarn_last_error(), "is registered");
 }
 
+/* A section is no text, even if it lies where text may be. */
+static void test_section_in_text(void)
+{
+    struct tarn_frame_map m = {.ret = (uintptr_t)buffer + 8, .size = 16};
+    const struct tarn_frame_maps text = {buffer, buffer + sizeof buffer, &m, 1};
+    both_slots();
+    CHECK_ST(tarn_frame_maps_register(&text), TARN_OK);
+    CHECK_ST(tarn_stackmaps_unregister(buffer), TARN_EINVAL);
+    CHECK_ST(add(), TARN_OK);
+    CHECK_ST(tarn_frame_maps_unregister(buffer, buffer + length), TARN_EINVAL);
+    CHECK_ST(tarn_frame_maps_unregister(text.lo, text.hi), TARN_OK);
+    check_both_slots();
+    remove_it();
+}
+
 /* As linkers put them together. */
 static void test_tables(void)
 {
@@ -554,6 +569,7 @@ static void test_damaged(void)
 static void body(void)
 {
     RUN(test_maps);
+    RUN(test_section_in_text);
     RUN(test_tables);
     RUN(test_conservative);
     RUN(test_locations);

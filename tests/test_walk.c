@@ -1,6 +1,12 @@
 /* tests/test_walk.c - the heap seen while the world stands still: all objects, all
  * pointers, all roots; and as a file, which python3 reads. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1 /* pthread_timedjoin_np */
+#endif
+#include <pthread.h>
+
 #include "gcsuite.h"
+#include "tarn/attrs.h"
 #include "tarn/final.h"
 #include "tarn/handle.h"
 #include "tarn/walk.h"
@@ -335,6 +341,29 @@ static void test_refused(void)
     CHECK_STR(tarn_last_error(), "/dev/full");
 }
 
+static bool see_self(const struct tarn_object_pointer *p, void *vn)
+{
+    if (p->target == (void *)g->value) {
+        CHECK_EQ((int)p->kind, (int)TARN_POINTER_ENTRY);
+        CHECK(p->map == g->map);
+        ++*(int *)vn;
+    }
+    return true;
+}
+
+/* A map that is its own key is a key like any other. */
+static void test_own_key(void)
+{
+    static int n;
+    build();
+    CHECK_ST(tarn_weakmap_set(g->map, g->map, g->value), TARN_OK);
+    n = 0;
+    CHECK_ST(tarn_world_stop(), TARN_OK);
+    CHECK_ST(tarn_object_pointers(g->map, see_self, &n), TARN_OK);
+    CHECK_ST(tarn_world_start(), TARN_OK);
+    CHECK_EQ(n, 1);
+}
+
 /* --- roots --------------------------------------------------------------------------- */
 
 struct seen {
@@ -441,6 +470,279 @@ static void test_roots(void)
     CHECK_EQ(l->id, 77u);
     atomic_store(&waiter_id, 0);
     free(w);
+}
+
+/* --- ranges of two kinds ----------------------------------------------------------------- */
+
+static struct {
+    struct leaf *plain, *barriered;
+    uint64_t id[2];
+    int seen;
+} * two; /* in malloc'ed memory */
+
+static bool see_ranges(const struct tarn_root *r, void *unused)
+{
+    (void)unused;
+    if (r->kind == TARN_ROOT_RANGE && r->slot == (void *)&two->plain)
+        two->id[0] = r->id, two->seen++;
+    if (r->kind == TARN_ROOT_RANGE && r->slot == (void *)&two->barriered)
+        two->id[1] = r->id, two->seen++;
+    return true;
+}
+
+/* Their numbers tell them apart. */
+static void test_ranges(void)
+{
+    register_types();
+    two = calloc(1, sizeof *two);
+    CHECK(two != NULL);
+    CHECK_ST(tarn_roots_add(&two->plain, &two->plain + 1, 0), TARN_OK);
+    CHECK_ST(tarn_roots_add(&two->barriered, &two->barriered + 1,
+                            TARN_ROOTS_BARRIERED),
+             TARN_OK);
+    two->plain = tarn_alloc(t_leaf);
+    tarn_store(&two->barriered, tarn_alloc(t_leaf));
+    CHECK_ST(tarn_world_stop(), TARN_OK);
+    CHECK_ST(tarn_roots_walk(see_ranges, NULL), TARN_OK);
+    CHECK_ST(tarn_world_start(), TARN_OK);
+    CHECK_EQ(two->seen, 2);
+    CHECK_NE(two->id[0], two->id[1]);
+    CHECK_ST(tarn_roots_remove(&two->plain, &two->plain + 1), TARN_OK);
+    CHECK_ST(tarn_roots_remove(&two->barriered, &two->barriered + 1), TARN_OK);
+    free(two);
+}
+
+/* --- frames with maps ------------------------------------------------------------------- */
+
+/* Has the object in its frame while it calls fn, and says nothing of it to the
+ * caller: it is given the complement. */
+void call_with_dead_word(uintptr_t complement, void (*fn)(void));
+extern const char after_dead_word[];
+__asm__(".text\n"
+        ".type call_with_dead_word, @function\n"
+        "call_with_dead_word:\n"
+        ".cfi_startproc\n"
+        "subq $24, %rsp\n"
+        ".cfi_adjust_cfa_offset 24\n"
+        "notq %rdi\n"
+        "movq %rdi, 8(%rsp)\n"
+        "xorl %edi, %edi\n"
+        "call *%rsi\n"
+        "after_dead_word: movq $0, 8(%rsp)\n"
+        "addq $24, %rsp\n"
+        ".cfi_adjust_cfa_offset -24\n"
+        "ret\n"
+        ".cfi_endproc\n"
+        ".size call_with_dead_word, . - call_with_dead_word\n");
+
+static struct {
+    uint64_t complement, me;
+    int seen;
+} dead_word;
+
+static bool count_dead_word(const struct tarn_root *r, void *unused)
+{
+    (void)unused;
+    dead_word.seen += r->kind == TARN_ROOT_STACK && r->id == dead_word.me &&
+                      ~(uintptr_t)r->target == dead_word.complement;
+    return true;
+}
+
+static void walk_dead_word(void)
+{
+    CHECK_ST(tarn_world_stop(), TARN_OK);
+    CHECK_ST(tarn_roots_walk(count_dead_word, NULL), TARN_OK);
+    CHECK_ST(tarn_world_start(), TARN_OK);
+}
+
+__attribute__((noinline)) static tarn_handle *make_dead_word(void)
+{
+    void *p = tarn_alloc(t_leaf);
+    CHECK(p != NULL);
+    dead_word.complement = ~(uintptr_t)p;
+    return tarn_handle_new(p);
+}
+
+static void test_maps(void)
+{
+    if (options.checkmark)
+        SKIP("no maps under checkmark");
+    register_types();
+    dead_word.me = tarn_self();
+    tarn_handle *h = make_dead_word();
+    wipe_stack();
+    dead_word.seen = 0;
+    call_with_dead_word(dead_word.complement, walk_dead_word);
+    CHECK_EQ(dead_word.seen, 1);
+    struct tarn_frame_map map = {.ret = (uintptr_t)after_dead_word, .size = 32};
+    struct tarn_frame_maps maps = {(const void *)call_with_dead_word,
+                                   after_dead_word + 1, &map, 1};
+    CHECK_ST(tarn_frame_maps_register(&maps), TARN_OK);
+    wipe_stack();
+    dead_word.seen = 0;
+    call_with_dead_word(dead_word.complement, walk_dead_word);
+    CHECK_EQ(dead_word.seen, 0);
+    CHECK_ST(tarn_frame_maps_unregister(maps.lo, maps.hi), TARN_OK);
+    tarn_handle_drop(h);
+}
+
+/* --- what functions of walks may call ------------------------------------------------------ */
+
+static struct {
+    unsigned kinds; /* of roots, once each */
+} inside;
+
+static void call_foreign(void)
+{
+    struct tarn_gc_stats stats = {.struct_size = sizeof stats};
+    CHECK_ST(tarn_gc_stats(&stats), TARN_OK);
+    CHECK_EQ(tarn_self(), 0u);
+    CHECK_GT(tarn_goroutines(), 0u);
+    CHECK_GT(tarn_procs(), 0u);
+    CHECK(tarn_last_error() != NULL);
+    uint32_t id;
+    struct tarn_listener l = {.struct_size = sizeof l};
+    CHECK_ST(tarn_listener_add(&l, &id), TARN_OK);
+    CHECK_ST(tarn_listener_remove(id), TARN_OK);
+    static const char text[64];
+    CHECK_ST(tarn_text_register(text, text + 8), TARN_OK);
+    CHECK_ST(tarn_text_unregister(text, text + 8), TARN_OK);
+    struct tarn_unsafe_range r = {text + 8, text + 16};
+    CHECK_ST(tarn_unsafe_register(&r, 1), TARN_OK);
+    CHECK_ST(tarn_unsafe_unregister(&r, 1), TARN_OK);
+    CHECK_ST(tarn_set_oom_handler(NULL, NULL), TARN_OK);
+    CHECK_ST(tarn_gc_pauses_hgrm(TARN_PAUSE_ALL, "/dev/null"), TARN_OK);
+    CHECK_EQ(tarn_thread_attached(), false);
+    CHECK_ST(tarn_thread_attach(), TARN_ESTATE);
+    struct tarn_options o;
+    tarn_options_init(&o);
+    CHECK_ST(tarn_options_parse(&o, "gcpercent=50"), TARN_OK);
+    (void)tarn_handles();
+}
+
+static bool root_calls(const struct tarn_root *r, void *unused)
+{
+    (void)unused;
+    if (!(inside.kinds >> r->kind & 1))
+        call_foreign();
+    inside.kinds |= 1u << r->kind;
+    return true;
+}
+
+static bool pointer_calls(const struct tarn_object_pointer *p, void *unused)
+{
+    (void)p, (void)unused;
+    call_foreign();
+    return false;
+}
+
+static bool object_calls(const struct tarn_heap_object *o, void *unused)
+{
+    (void)unused;
+    if (o->type == t_hidden || o->base == g->key) {
+        call_foreign();
+        CHECK_ST(tarn_object_pointers(o->base, pointer_calls, NULL), TARN_OK);
+    }
+    return true;
+}
+
+static void test_calls_inside(void)
+{
+    build();
+    static struct leaf *range[2];
+    CHECK_ST(tarn_roots_add(range, range + 2, 0), TARN_OK);
+    range[0] = tarn_alloc(t_leaf);
+    tarn_handle *h = tarn_handle_new(g->key);
+    tarn_timer *timer = tarn_timer_start(INT64_C(3600000000000), never, NULL);
+    CHECK_ST(tarn_finalizer_set(g->branch[0], no_final, g->key), TARN_OK);
+    CHECK_ST(tarn_world_stop(), TARN_OK);
+    CHECK_ST(tarn_heap_walk(object_calls, NULL), TARN_OK);
+    inside.kinds = 0;
+    CHECK_ST(tarn_roots_walk(root_calls, NULL), TARN_OK);
+    CHECK_ST(tarn_world_start(), TARN_OK);
+    CHECK_EQ(inside.kinds, 63u);
+    CHECK(tarn_timer_stop(timer));
+    tarn_handle_drop(h);
+    CHECK_ST(tarn_finalizer_set(g->branch[0], NULL, NULL), TARN_OK);
+    CHECK_ST(tarn_roots_remove(range, range + 2), TARN_OK);
+}
+
+/* --- threads that end during a walk ---------------------------------------------------- */
+
+/* More than the C library keeps for the next thread. */
+#define THREAD_STACK ((size_t)64 << 20)
+
+static struct {
+    pthread_t thread;
+    _Atomic uint64_t id; /* of its goroutine, when it is in its native call */
+    _Atomic bool end;
+    int seen;
+} ender;
+
+static void *end_of_thread(void *unused)
+{
+    (void)unused;
+    while (!atomic_load(&ender.end))
+        usleep(100);
+    pthread_exit(NULL);
+}
+
+__attribute__((noinline)) static void *in_thread(void *unused)
+{
+    (void)unused;
+    CHECK_ST(tarn_thread_attach(), TARN_OK);
+    void *volatile keep[64];
+    for (int i = 0; i < 64; i++)
+        keep[i] = tarn_alloc(t_leaf);
+    atomic_store(&ender.id, tarn_self());
+    tarn_native_call(end_of_thread, NULL);
+    return keep[0];
+}
+
+static bool at_root(const struct tarn_root *r, void *unused)
+{
+    (void)unused;
+    if (r->kind == TARN_ROOT_STACK && r->id == atomic_load(&ender.id) &&
+        ender.seen++ == 0) {
+        /* It may end now, with its stack, or has to wait for us. */
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 100000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        atomic_store(&ender.end, true);
+        if (pthread_timedjoin_np(ender.thread, NULL, &until) == 0)
+            ender.thread = 0;
+    }
+    return true;
+}
+
+static void *join(void *unused)
+{
+    (void)unused;
+    return ender.thread == 0 || pthread_join(ender.thread, NULL) == 0 ? &ender
+                                                                      : NULL;
+}
+
+static void test_thread_ends(void)
+{
+    if (TARN_TSAN)
+        SKIP("ThreadSanitizer has no pthread_exit in a native call");
+    register_types();
+    pthread_attr_t attr;
+    CHECK_EQ(pthread_attr_init(&attr), 0);
+    CHECK_EQ(pthread_attr_setstacksize(&attr, THREAD_STACK), 0);
+    memset(&ender, 0, sizeof ender);
+    CHECK_EQ(pthread_create(&ender.thread, &attr, in_thread, NULL), 0);
+    pthread_attr_destroy(&attr);
+    while (atomic_load(&ender.id) == 0)
+        tarn_yield();
+    CHECK_ST(tarn_world_stop(), TARN_OK);
+    CHECK_ST(tarn_roots_walk(at_root, NULL), TARN_OK);
+    CHECK_ST(tarn_world_start(), TARN_OK);
+    /* Its end writes over what it had there. */
+    CHECK_GE(ender.seen, 1);
+    CHECK(tarn_native_call(join, NULL) != NULL);
 }
 
 /* --- the file ------------------------------------------------------------------------ */
@@ -560,7 +862,12 @@ static void body(void)
 {
     RUN(test_objects);
     RUN(test_refused);
+    RUN(test_own_key);
     RUN(test_roots);
+    RUN(test_ranges);
+    RUN(test_maps);
+    RUN(test_calls_inside);
+    RUN(test_thread_ends);
     RUN(test_any_time);
 }
 

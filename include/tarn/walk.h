@@ -8,11 +8,11 @@
  * reported like the rest. Call tarn_gc before to see the living only.
  *
  * Their functions fn run on the thread's stack, as that of a tarn_native_call does.
- * They may call of Tarn what is marked foreign, but tarn_roots_add and
- * tarn_roots_remove, and tarn_object_pointers; and they must return. If one returns
- * false, the walk ends. What fn is given is good until it returns, and the pointers in
- * it are not to be kept longer than the world is stopped: the collection that is under
- * way may free what they lead to.
+ * They may call tarn_object_pointers, and of the rest of Tarn what is marked foreign,
+ * but nothing that adds or removes roots, types, frame maps or stack maps, and no
+ * tarn_callback; and they must return. If one returns false, the walk ends. What fn is
+ * given is good until it returns, and the pointers in it are not to be kept longer than
+ * the world is stopped: the collection that is under way may free what they lead to.
  */
 #ifndef TARN_WALK_H_
 #define TARN_WALK_H_
