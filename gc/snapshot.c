@@ -532,7 +532,9 @@ static void open_files(struct snapshot *s)
         s->status = TARN_ENOMEM;
         return;
     }
-    s->nodes.fd = open(s->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    /* Nobody waits for the reader of a pipe while the world is stopped. */
+    s->nodes.fd = open(
+        s->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0666);
     if (s->nodes.fd < 0) {
         s->nodes.error = errno;
         return;
@@ -589,7 +591,7 @@ static tarn_status say(const struct snapshot *s, const char *path)
     if (error != 0) {
         set_error("tarn_heap_snapshot: cannot write %.150s: %s", path,
                   strerror(error));
-        return TARN_ESYS;
+        return error == ENOMEM ? TARN_ENOMEM : TARN_ESYS;
     }
     if (s->status == TARN_ENOMEM)
         set_error("tarn_heap_snapshot: out of memory");

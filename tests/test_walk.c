@@ -4,6 +4,8 @@
 #define _GNU_SOURCE 1 /* pthread_timedjoin_np */
 #endif
 #include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "gcsuite.h"
 #include "tarn/attrs.h"
@@ -339,6 +341,12 @@ static void test_refused(void)
     CHECK_STR(tarn_last_error(), "/nowhere/at/all: No such file or directory");
     CHECK_ST(tarn_heap_snapshot("/dev/full", 0), TARN_ESYS);
     CHECK_STR(tarn_last_error(), "/dev/full");
+    char dir[] = "/tmp/tarn-walk-XXXXXX", fifo[64];
+    CHECK(mkdtemp(dir) != NULL);
+    snprintf(fifo, sizeof fifo, "%s/fifo", dir);
+    CHECK_EQ(mkfifo(fifo, 0600), 0);
+    CHECK_ST(tarn_heap_snapshot(fifo, 0), TARN_ESYS);
+    CHECK(unlink(fifo) == 0 && rmdir(dir) == 0);
 }
 
 static bool see_self(const struct tarn_object_pointer *p, void *vn)
