@@ -112,7 +112,8 @@ void dropg(void)
 static void leave_if_asked(struct m *mp)
 {
     if (mp->exit_to_main) {
-        mp->exit_to_main = mp->undone = false;
+        mp->exit_to_main = false;
+        mp->undone = false;
         mstart_return(mp);
     }
 }
