@@ -49,7 +49,9 @@ static void test_sysmon(void)
     while (nanotime() - began < 500000000)
         tarn_poll();
     int64_t ms = (nanotime() - began) / 1000000;
-    CHECK_LT((int64_t)(atomic_load(&sched.sysmon_rounds) - rounds), ms);
+    /* A hundred, and some at the end of each slice until the request is heeded, which
+     * takes longer on a busy machine; ten thousand if it did not slow down. */
+    CHECK_LT((int64_t)(atomic_load(&sched.sysmon_rounds) - rounds), 2 * ms);
     CHECK_GT(atomic_load(&sched.sysmon_rounds), rounds);
 }
 
