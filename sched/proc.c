@@ -173,6 +173,7 @@ void startlockedm(struct g *gp)
     lock(&sched.lock);
     mp->parked_locked--;
     sched.nmidlelocked--;
+    getg()->m->p->startm = NULL; /* it may be mp: not to be taken back */
     unlock(&sched.lock);
     mp->nextp = releasep();
     notewakeup(&mp->park);

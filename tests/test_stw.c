@@ -260,6 +260,46 @@ static void test_stop_takes_back(void)
     tarn_waitgroup_wait(&wg);
 }
 
+/* --- stops while threads bound to goroutines wake up ------------------------------- */
+
+static _Atomic uint64_t naps;
+
+static void napper(void *arg)
+{
+    uint64_t n = (uint64_t)(uintptr_t)arg;
+    while (!atomic_load(&quit)) {
+        CHECK_ST(tarn_lock_thread(), TARN_OK);
+        tarn_sleep(20000 + (int64_t)(n++ % 7) * 5000);
+        atomic_fetch_add(&naps, 1);
+        CHECK_ST(tarn_unlock_thread(), TARN_OK);
+        tarn_sleep(20000 + (int64_t)(n % 5) * 5000);
+    }
+    tarn_waitgroup_done(&wg);
+}
+
+/* A thread that sleeps for its goroutine and is given a P for that keeps it, even where
+ * that P was once given to it as to any other thread. */
+static void test_stop_leaves_locked(void)
+{
+    enum { NAPPERS = 3 };
+    atomic_store(&quit, false);
+    uint64_t until = atomic_load(&naps) + (uint64_t)scaled(3000), n = 0;
+    tarn_waitgroup_add(&wg, NAPPERS);
+    for (uintptr_t i = 0; i < NAPPERS; i++)
+        go(napper, (void *)i);
+    while (atomic_load(&naps) < until) {
+        stopTheWorld();
+        startTheWorld();
+        int64_t end = nanotime() + (int64_t)(n++ % 32) * 2000;
+        while (nanotime() < end)
+            tarn_poll();
+        if (n % 64 == 0)
+            tarn_sleep(50000);
+    }
+    atomic_store(&quit, true);
+    tarn_waitgroup_wait(&wg);
+}
+
 /* --- the ragged barrier ------------------------------------------------------------ */
 
 static _Atomic uint32_t visits[1024];
@@ -537,6 +577,7 @@ static void body(void)
     RUN(test_stoppers_alone);
     RUN(test_nothing_moves);
     RUN(test_stop_takes_back);
+    RUN(test_stop_leaves_locked);
     RUN(test_ragged_barrier);
     RUN(test_everything);
     RUN(test_brief_lives);
