@@ -36,7 +36,7 @@ enum {
 };
 
 struct base_hooks base_hooks;
-char *(*error_buffer_hook)(void);
+char *(*_Atomic error_buffer_hook)(void);
 
 /* --- side stacks ------------------------------------------------------- */
 
@@ -410,7 +410,10 @@ static __thread char thread_error[ERROR_TEXT_SIZE]
 
 static char *error_buffer(void)
 {
-    char *b = error_buffer_hook != NULL ? error_buffer_hook() : NULL;
+    /* Threads may be refused while tarn_main starts. */
+    char *(*hook)(void) =
+        atomic_load_explicit(&error_buffer_hook, memory_order_acquire);
+    char *b = hook != NULL ? hook() : NULL;
     return b != NULL ? b : thread_error;
 }
 

@@ -264,9 +264,52 @@ static void test_bound_to_main(void)
     must_do(bound_child);
 }
 
+/* --- before there is anything to attach to ----------------------------------------------- */
+
+static _Atomic bool asked, attached;
+
+static void *comes_early(void *unused)
+{
+    tarn_status st;
+    while ((st = tarn_thread_attach()) == TARN_ESTATE) {
+        CHECK(said("tarn_main is not running"));
+        atomic_store(&asked, true);
+    }
+    CHECK_ST(st, TARN_OK);
+    CHECK_ST(tarn_thread_detach(), TARN_OK);
+    atomic_store(&attached, true);
+    return unused;
+}
+
+static void awaits(void *unused)
+{
+    (void)unused;
+    YIELD_UNTIL(atomic_load(&attached));
+}
+
+static void early_child(void)
+{
+    pthread_t t;
+    alarm(SUITE_WATCHDOG_SECONDS);
+    start_thread(&t, comes_early, NULL);
+    while (!atomic_load(&asked))
+        osyield();
+    CHECK_ST(tarn_main(NULL, awaits, NULL), TARN_OK);
+    join_thread(&t);
+    puts("done");
+    fflush(stdout);
+}
+
+/* A thread that asks to attach all the time while tarn_main starts. */
+static void test_early(void)
+{
+    must_do(early_child);
+}
+
 int main(int argc, char **argv)
 {
     harness_init(argc, argv);
+    RUN(test_early);
     RUN(test_locked_exit_at_limit);
     RUN(test_bound_to_main);
     gc_run(body, 2, "gcoff=1,delays=200");
