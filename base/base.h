@@ -144,7 +144,8 @@ extern struct base_hooks base_hooks;
 /* The error text behind tarn_last_error. set_error formats into the buffer that
  * error_buffer() hands out: the hook's (a goroutine's own) or the thread's. */
 #define ERROR_TEXT_SIZE 256
-extern char *(*_Atomic error_buffer_hook)(void); /* NULL result: use the thread's */
+/* NULL result: use the thread's. */
+extern char *(*_Atomic error_buffer_hook)(void);
 void set_error(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 /* Monotonic clock, ns. */
