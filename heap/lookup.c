@@ -1,4 +1,5 @@
 /* heap/lookup.c - the reservation, and from a pointer to its object. */
+#include "base/options.h"
 #include "base/vm.h"
 #include "heap/internal.h"
 
@@ -89,23 +90,69 @@ bool heap_find(uintptr_t p, struct objinfo *o)
     return heap_find_inline(p, o, &type);
 }
 
+/* A lookup computes addresses of other objects, the first one of a span for instance, and
+ * these may be dead. Under checkmark none may stay where a later frame has it for a word
+ * that it does not write: this wipes registers and what lies below the caller. */
+NO_SANITIZE static NOINLINE void wipe_lookup(void)
+{
+    volatile uint64_t below[128];
+    for (size_t i = 0; i < ARRAY_LEN(below); i++)
+        below[i] = 0;
+    __asm__ volatile("xorl %%eax, %%eax\n\t"
+                     "xorl %%ecx, %%ecx\n\t"
+                     "xorl %%edx, %%edx\n\t"
+                     "xorl %%esi, %%esi\n\t"
+                     "xorl %%edi, %%edi\n\t"
+                     "xorl %%r8d, %%r8d\n\t"
+                     "xorl %%r9d, %%r9d\n\t"
+                     "xorl %%r10d, %%r10d\n\t"
+                     "xorl %%r11d, %%r11d" ::
+                         : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10",
+                           "r11", "cc");
+}
+
+static NOINLINE bool find_below(uintptr_t p, struct objinfo *o,
+                                struct tarn_type **type)
+{
+    return heap_find_inline(p, o, type);
+}
+
+static NOINLINE bool find_and_wipe(uintptr_t p, struct objinfo *o,
+                                   struct tarn_type **type)
+{
+    bool found = find_below(p, o, type);
+    wipe_lookup();
+    return found;
+}
+
+/* For managed code, whose stack this is. */
+ALWAYS_INLINE bool find(const void *p, struct objinfo *o,
+                        struct tarn_type **type)
+{
+    return unlikely(options.checkmark)
+               ? find_and_wipe((uintptr_t)p, o, type)
+               : heap_find_inline((uintptr_t)p, o, type);
+}
+
 void *tarn_object_base(const void *p)
 {
     struct objinfo o;
-    return heap_find((uintptr_t)p, &o) ? (void *)o.base : NULL;
+    struct tarn_type *type;
+    return find(p, &o, &type) ? (void *)o.base : NULL;
 }
 
 size_t tarn_object_size(const void *p)
 {
     struct objinfo o;
-    return heap_find((uintptr_t)p, &o) ? o.size : 0;
+    struct tarn_type *type;
+    return find(p, &o, &type) ? o.size : 0;
 }
 
 tarn_type *tarn_object_type(const void *p)
 {
     struct objinfo o;
     struct tarn_type *type;
-    return heap_find_inline((uintptr_t)p, &o, &type) ? type : NULL;
+    return find(p, &o, &type) ? type : NULL;
 }
 
 void heap_each_span(void (*fn)(struct mspan *s, void *arg), void *arg)
