@@ -14,12 +14,18 @@ struct g *walk_stopper(void)
     return gp != NULL && gp->worldstopped ? gp : NULL;
 }
 
-static bool require_stopper(const char *what)
+/* Who may walk: has stopped the world, and has a function for it. */
+static tarn_status require_walker(const char *what, bool has_fn)
 {
-    if (walk_stopper() != NULL)
-        return true;
-    set_error("%s: the caller has not stopped the world", what);
-    return false;
+    if (walk_stopper() == NULL) {
+        set_error("%s: the caller has not stopped the world", what);
+        return TARN_ESTATE;
+    }
+    if (!has_fn) {
+        set_error("%s: no function", what);
+        return TARN_EINVAL;
+    }
+    return TARN_OK;
 }
 
 /* --- objects ---------------------------------------------------------------------- */
@@ -82,12 +88,9 @@ tarn_status tarn_heap_walk(bool (*fn)(const struct tarn_heap_object *object,
                            void *arg)
 {
     struct each_object e = {fn, arg};
-    if (!require_stopper("tarn_heap_walk"))
-        return TARN_ESTATE;
-    if (fn == NULL) {
-        set_error("tarn_heap_walk: no function");
-        return TARN_EINVAL;
-    }
+    tarn_status st = require_walker("tarn_heap_walk", fn != NULL);
+    if (st != TARN_OK)
+        return st;
     systemstack(heap_walk, &e);
     return TARN_OK;
 }
@@ -180,12 +183,9 @@ tarn_status tarn_object_pointers(
     bool (*fn)(const struct tarn_object_pointer *pointer, void *arg), void *arg)
 {
     struct pointers_call c = {object, fn, arg, false};
-    if (!require_stopper("tarn_object_pointers"))
-        return TARN_ESTATE;
-    if (fn == NULL) {
-        set_error("tarn_object_pointers: no function");
-        return TARN_EINVAL;
-    }
+    tarn_status st = require_walker("tarn_object_pointers", fn != NULL);
+    if (st != TARN_OK)
+        return st;
     systemstack(object_pointers, &c);
     if (!c.found) {
         set_error("tarn_object_pointers: %p is not the first byte of a managed "
@@ -311,12 +311,9 @@ tarn_status tarn_roots_walk(bool (*fn)(const struct tarn_root *root, void *arg),
                             void *arg)
 {
     struct each_root e = {fn, arg, false};
-    if (!require_stopper("tarn_roots_walk"))
-        return TARN_ESTATE;
-    if (fn == NULL) {
-        set_error("tarn_roots_walk: no function");
-        return TARN_EINVAL;
-    }
+    tarn_status st = require_walker("tarn_roots_walk", fn != NULL);
+    if (st != TARN_OK)
+        return st;
     systemstack(roots_walk, &e);
     return TARN_OK;
 }

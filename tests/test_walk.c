@@ -4,6 +4,7 @@
 #define _GNU_SOURCE 1 /* pthread_timedjoin_np */
 #endif
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -683,15 +684,15 @@ static void test_calls_inside(void)
 static struct {
     pthread_t thread;
     _Atomic uint64_t id; /* of its goroutine, when it is in its native call */
-    _Atomic bool end;
+    sem_t end;
     int seen;
 } ender;
 
 static void *end_of_thread(void *unused)
 {
     (void)unused;
-    while (!atomic_load(&ender.end))
-        usleep(100);
+    while (sem_wait(&ender.end) != 0)
+        ; /* a signal */
     pthread_exit(NULL);
 }
 
@@ -718,7 +719,7 @@ static bool at_root(const struct tarn_root *r, void *unused)
         until.tv_nsec += 100000000;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
-        atomic_store(&ender.end, true);
+        CHECK_EQ(sem_post(&ender.end), 0);
         if (pthread_timedjoin_np(ender.thread, NULL, &until) == 0)
             ender.thread = 0;
     }
@@ -741,6 +742,7 @@ static void test_thread_ends(void)
     CHECK_EQ(pthread_attr_init(&attr), 0);
     CHECK_EQ(pthread_attr_setstacksize(&attr, THREAD_STACK), 0);
     memset(&ender, 0, sizeof ender);
+    CHECK_EQ(sem_init(&ender.end, 0, 0), 0);
     CHECK_EQ(pthread_create(&ender.thread, &attr, in_thread, NULL), 0);
     pthread_attr_destroy(&attr);
     while (atomic_load(&ender.id) == 0)
