@@ -68,10 +68,13 @@ sed 's/tarn_store(&w->body, read_until(&text, ";"))/w->body = read_until(\&text,
 cc -O2 $(pkg-config --variable=managed_cflags tarn) -c wrong.c
 # shellcheck disable=SC2046
 cc wrong.o $(pkg-config --variable=managed_libs tarn) -o wrong
+# Only a collection that meets the store at the wrong moment loses by it: some of the runs.
 found=0
-for seed in 1 2 3 4 5; do
-    TARN=gcstress=1,checkmark=1,clobberfree=1,seed=$seed ./wrong program.pile >out 2>err ||
-        found=$((found + 1))
+runs=0
+while [ "$found" -eq 0 ] && [ "$runs" -lt 200 ]; do
+    runs=$((runs + 1))
+    TARN=gcstress=1,checkmark=1,clobberfree=1,seed=$runs ./wrong program.pile >out 2>err ||
+        found=1
 done
-echo "a store without barrier: noticed in $found of 5 runs"
+echo "a store without barrier: noticed by run $runs"
 [ "$found" -gt 0 ]
