@@ -20,6 +20,7 @@ extern struct tarn_options options; /* in force; defaults before tarn_main */
     X(stackshrink, "every scan freezes or shrinks")                            \
     X(preemptat, "so rarely a prologue yields")                                \
     X(stackescape, "after each mark: no pointer into a copying stack")         \
+    X(barriercheck, "after each mark: no pointer stored without a barrier")    \
     X(droppreempt, "percent of requests to preempt are lost")                  \
     X(delays, "longest random delay in us; debug builds only")
 

@@ -38,7 +38,7 @@ endfunction()
 # with none, with all, with random ones.
 file(READ ${PROJECT_SOURCE_DIR}/include/tarn/options.h options)
 foreach(mode stackmove gcstress checkmark delays droppreempt stackpoison
-        stackshrink preemptat clobberfree stackescape)
+        stackshrink preemptat clobberfree stackescape barriercheck)
     if(options MATCHES "X\\(${mode},")
         stress_test(${mode} tarn-stress --modes ${mode} --seed 1 --procs 2
             --seconds 2)
@@ -71,6 +71,11 @@ foreach(name page operand barrier)
     stress_test(break_${name}_checkmark
         bash ${CMAKE_CURRENT_SOURCE_DIR}/stress_break.sh
         $<TARGET_FILE:tarn-stress> ${name} lost --modes checkmark)
+endforeach()
+foreach(name barrier bulk)
+    stress_test(break_${name}_barriercheck
+        bash ${CMAKE_CURRENT_SOURCE_DIR}/stress_break.sh
+        $<TARGET_FILE:tarn-stress> ${name} lost --modes barriercheck)
 endforeach()
 stress_break(crash "signal|exit status" --modes none --round 1)
 stress_break(kill "signal 9" --modes none --round 1)

@@ -30,6 +30,7 @@ static const struct mode {
     {"droppreempt", 20, 10, 60}, {"stackpoison", 30, 1, 1},
     {"stackshrink", 30, 1, 1},   {"preemptat", 20, 1, 100},
     {"clobberfree", 40, 1, 1},   {"stackescape", 15, 1, 1},
+    {"barriercheck", 15, 1, 1},
 };
 #define MODES (sizeof modes / sizeof modes[0])
 

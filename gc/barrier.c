@@ -1,5 +1,7 @@
 /* gc/barrier.c - the write barrier behind tarn_store.
  *
+ * (Under option barriercheck what is stored is noted for barriercheck.c, too.)
+ *
  * Always the card of the slot is written. While marking, both the word that is
  * overwritten and the one that is written are noted in the P's buffer, then the
  * store happens; no safe point lies between. A full buffer is emptied into the mark
@@ -62,7 +64,14 @@ static void note2(const char *what, uintptr_t a, uintptr_t b)
 
 static bool marking(void)
 {
-    return __atomic_load_n(&tarn_barrier_on, __ATOMIC_RELAXED) != 0;
+    return __atomic_load_n(&tarn_barrier_on, __ATOMIC_RELAXED) &
+           BARRIER_MARKING;
+}
+
+ALWAYS_INLINE void stored(void *slot, size_t n)
+{
+    if (unlikely(options.barriercheck))
+        barriercheck_stored((uintptr_t)slot, n);
 }
 
 void tarn_store_slow(void *slot, const void *value)
@@ -75,6 +84,7 @@ void tarn_store_slow(void *slot, const void *value)
     heap_dirty(slot, sizeof(void *));
     delay_point("write barrier: noted");
     __atomic_store_n((void **)slot, (void *)(uintptr_t)value, __ATOMIC_RELAXED);
+    stored(slot, sizeof(void *));
 }
 
 void tarn_store_encoded(uint64_t *slot, uint64_t word, const void *old,
@@ -84,6 +94,7 @@ void tarn_store_encoded(uint64_t *slot, uint64_t word, const void *old,
         note2("tarn_store_encoded", (uintptr_t)old, (uintptr_t)value);
     heap_dirty(slot, sizeof *slot);
     __atomic_store_n(slot, word, __ATOMIC_RELAXED);
+    stored(slot, sizeof *slot);
 }
 
 bool tarn_cas(void *slot, void **expected, const void *desired)
@@ -92,21 +103,23 @@ bool tarn_cas(void *slot, void **expected, const void *desired)
     if (marking())
         note2("tarn_cas", (uintptr_t)*expected, (uintptr_t)desired);
     heap_dirty(slot, sizeof(void *));
-    return __atomic_compare_exchange_n((void **)slot, expected,
-                                       (void *)(uintptr_t)desired, false,
-                                       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    bool done = __atomic_compare_exchange_n((void **)slot, expected,
+                                            (void *)(uintptr_t)desired, false,
+                                            __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    if (done)
+        stored(slot, sizeof(void *));
+    return done;
 }
 
 void *tarn_swap(void *slot, const void *value)
 {
     heap_dirty(slot, sizeof(void *));
-    if (!marking())
-        return __atomic_exchange_n((void **)slot, (void *)(uintptr_t)value,
-                                   __ATOMIC_SEQ_CST);
     /* The old value is known only afterwards; nobody can stop us between. */
     void *old = __atomic_exchange_n((void **)slot, (void *)(uintptr_t)value,
                                     __ATOMIC_SEQ_CST);
-    note2("tarn_swap", (uintptr_t)old, (uintptr_t)value);
+    if (marking())
+        note2("tarn_swap", (uintptr_t)old, (uintptr_t)value);
+    stored(slot, sizeof(void *));
     return old;
 }
 
@@ -139,6 +152,8 @@ static void bulk_barrier(const char *what, void *dst, const void *src, size_t n)
 void gc_bulk_barrier(void *dst, const void *src, size_t n)
 {
     bulk_barrier("copy of managed words", dst, src, n);
+    if (unlikely(options.barriercheck) && !GC_FAULT(BULK))
+        barriercheck_will_store((uintptr_t)dst, src, n);
 }
 
 void gc_shade_hook(const void *p)
@@ -168,6 +183,8 @@ void tarn_copy(void *dst, const void *src, size_t n)
         copy_words(dst, src, n / 8);
     else
         memmove(dst, src, n);
+    if (!GC_FAULT(BULK))
+        stored(dst, n);
 }
 
 void tarn_clear(void *dst, size_t n)
@@ -180,4 +197,6 @@ void tarn_clear(void *dst, size_t n)
         __atomic_store_n((uintptr_t *)(void *)d, 0, __ATOMIC_RELAXED);
     while (d < end)
         *d++ = 0;
+    if (n != 0 && !GC_FAULT(BULK))
+        stored(dst, n);
 }

@@ -301,6 +301,16 @@ static void mark_to_the_end(void)
 
 /* --- a cycle ---------------------------------------------------------------------- */
 
+static uint32_t barrier_always(void)
+{
+    return options.barriercheck ? BARRIER_CHECKED : 0;
+}
+
+static void barrier_set(uint32_t bits)
+{
+    __atomic_store_n(&tarn_barrier_on, bits, __ATOMIC_RELAXED);
+}
+
 static void start_mark(bool full)
 {
     trace_event(TRACE_MARK, getg(), gc.cycles_started, full);
@@ -318,7 +328,7 @@ static void start_mark(bool full)
     if (++gc.scan_epoch == 0)
         gc.scan_epoch = 1;
     atomic_store(&gc.phase, GC_MARK);
-    __atomic_store_n(&tarn_barrier_on, !GC_FAULT(BARRIER), __ATOMIC_RELAXED);
+    barrier_set(GC_FAULT(BARRIER) ? 0 : barrier_always() | BARRIER_MARKING);
     gc_prepare_roots();
     gc_specials_reset();
     pacer_start();
@@ -344,12 +354,14 @@ static void finish_mark(void)
         checkmark();
     if (options.stackescape)
         stackescape();
+    if (options.barriercheck)
+        barriercheck();
     for (uint32_t i = 0; i < nprocs; i++) {
         struct p *pp = allp[i];
         ASSERT(gcw_empty(&gcp_of(pp)->gcw) && gcp_of(pp)->wbn == 0);
         mcache_flush(&pp->mcache);
     }
-    __atomic_store_n(&tarn_barrier_on, 0, __ATOMIC_RELAXED);
+    barrier_set(barrier_always());
     atomic_store(&gc.phase, GC_OFF);
 #if TARN_CHECKS >= 3
     heap_verify();
@@ -730,7 +742,8 @@ bool gc_init(void)
     mutex_init(&gc.lock, RANK_SWEEPWAIT);
     mutex_init(&gc.buflock, RANK_WORKBUFS);
     gc_specials_init();
-    if (!gc_roots_init() || !gc_stats_init() || !gc_weak_init())
+    if (!gc_roots_init() || !gc_stats_init() || !gc_weak_init() ||
+        !barriercheck_init())
         return false;
     pacer_init();
     return true;

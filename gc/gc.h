@@ -212,6 +212,9 @@ extern uint32_t gc_check_entries;
 
 /* --- barrier.c -------------------------------------------------------------- */
 
+/* Bits of tarn_barrier_on: what stores have to do. */
+enum { BARRIER_MARKING = 1, BARRIER_CHECKED = 2 /* option barriercheck */ };
+
 void wb_flush(struct p *pp);
 void gc_shade_hook(const void *p);
 void gc_bulk_barrier(void *dst, const void *src, size_t n);
@@ -400,6 +403,16 @@ NOINLINE void profile_alloc(uintptr_t base, size_t size);
 /* --- stackescape.c --------------------------------------------------------------------- */
 
 void stackescape(void); /* world stopped, mark complete */
+
+/* --- barriercheck.c -------------------------------------------------------------------- */
+
+bool barriercheck_init(void); /* false: error set */
+void barriercheck(void);      /* world stopped, mark complete */
+/* What the barrier says of n bytes at slot, which may be anywhere: they hold now, and
+ * will hold before the next stop, what src has (NULL: zeroes). */
+void barriercheck_stored(uintptr_t slot, size_t n);
+void barriercheck_will_store(uintptr_t slot, const void *src, size_t n);
+void barriercheck_new(uintptr_t base, size_t size);
 
 /* --- stats.c ------------------------------------------------------------------------- */
 

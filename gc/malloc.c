@@ -7,7 +7,7 @@
 
 void gc_malloc_init(struct mcache *c)
 {
-    if (options.gcstress != 0 || options.checkmark)
+    if (options.gcstress != 0 || options.checkmark || options.barriercheck)
         c->fast = NULL; /* all allocations come to alloc_slow */
 }
 
@@ -180,9 +180,16 @@ ALWAYS_INLINE void *alloc_next_run(uint32_t slot)
     return keep;
 }
 
+static void start_shadow(uintptr_t p)
+{
+    struct objinfo o;
+    if (heap_find(p, &o))
+        barriercheck_new(o.base, o.size);
+}
+
 static NOINLINE void *alloc_slow(uint32_t slot, size_t size)
 {
-    void *next = alloc_next_run(slot);
+    void *next = options.barriercheck ? NULL : alloc_next_run(slot);
     if (next != NULL)
         return next;
     if (!may_allocate())
@@ -208,6 +215,8 @@ static NOINLINE void *alloc_slow(uint32_t slot, size_t size)
     if (!take_patiently(&t, size))
         return NULL;
     void *volatile keep = (void *)t.p;
+    if (unlikely(options.barriercheck))
+        start_shadow(t.p);
     if (unlikely(t.sampled))
         profile_alloc(t.p, getg()->m->p->mcache.entries[slot].size);
     if (t.refilled != 0)
@@ -247,6 +256,8 @@ static NOINLINE void *alloc_large(size_t n, enum layout layout, tarn_type *type)
     }
     struct m *mp = acquirem();
     void *volatile keep = (void *)heap_large_publish(&t.memory, layout, type);
+    if (unlikely(options.barriercheck))
+        start_shadow((uintptr_t)keep);
     bool sampled = heap_sample_large(&mp->p->mcache, t.memory.size);
     releasem(mp);
     if (unlikely(sampled))

@@ -385,6 +385,7 @@ tarn_timer *tarn_timer_start(int64_t ns, tarn_fn fn, void *arg)
         return NULL;
     t->sig = TIMER_SIG;
     t->fn = fn;
+    sched_hooks.bulk_barrier(&t->arg, &arg, sizeof arg);
     t->arg = arg;
     t->t.when = deadline(ns > 0 ? ns : 0);
     t->t.f = start_goroutine;
@@ -393,7 +394,6 @@ tarn_timer *tarn_timer_start(int64_t ns, tarn_fn fn, void *arg)
     /* If a mark is on, the roots may have been looked at, and t itself is new
      * and will not be looked into. */
     sched_hooks.shade(t);
-    sched_hooks.shade(arg);
     timer_add(&t->t);
     return t;
 }

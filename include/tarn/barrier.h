@@ -7,7 +7,7 @@
  * to a goroutine's own stack need none. The first stores into an object that the
  * last call of any tarn_ function allocated need none either if the stored
  * pointer is NULL or points into that object itself; one to an object of before
- * that call needs one.
+ * that call needs one. TARN=barriercheck=1 finds those that are missing.
  *
  * None of these allocate, block or move the stack. On a goroutine only.
  */
@@ -19,9 +19,10 @@
 
 TARN_BEGIN_DECLS
 
-/* Not zero while the collector marks. Read it through tarn_store only. */
+/* Not zero while stores have to do more than note their card. Read it through
+ * tarn_store only. */
 TARN_API extern uint32_t tarn_barrier_on;
-/* What tarn_store does while the collector marks. For generated code. */
+/* What tarn_store does then. For generated code. */
 TARN_API void tarn_store_slow(void *slot, const void *value);
 
 /* Each store is noted in a byte for 512 bytes of addresses, so that a collection

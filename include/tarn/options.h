@@ -74,7 +74,9 @@
     X(gcperiod, DURATION, INT64_C(120000000000), 0, INT64_MAX,                 \
       "longest time without a collection if anything was allocated; 0 = any")  \
     X(pretouch, SIZE, 8 << 20, 0, INT64_C(1) << 30,                            \
-      "fresh memory made resident before it is needed, at most; 0 = none")
+      "fresh memory made resident before it is needed, at most; 0 = none")     \
+    X(barriercheck, BOOL, 0, 0, 1,                                             \
+      "look for pointers stored without a barrier after each mark; throw")
 
 TARN_BEGIN_DECLS
 
