@@ -2,8 +2,8 @@
  * runtime, for long, with gigabytes alive and a memory limit. They verify what
  * they hold; a thread outside of the runtime looks at the process's memory each
  * second. In the end the heap is walked, and memory must neither have exceeded the
- * limit, which is a soft one, by more than an eighth nor have grown from the second
- * quarter to the last. */
+ * limit, which is a soft one, by more than an eighth nor, in a run of a minute or more,
+ * have grown from the second quarter to the last. */
 #define _GNU_SOURCE 1
 #include "bench/workload.h"
 
@@ -182,7 +182,9 @@ static bool report(void)
         fprintf(stderr, "tarn-soak: the limit was exceeded\n");
         ok = false;
     }
-    if (late > early + early / 32 + 8) {
+    /* In a shorter run a quarter has a dozen collections, and the highest that each
+     * has seen of a heap that may grow to the limit differs by chance. */
+    if (opt.seconds >= 60 && late > early + early / 32 + 8) {
         fprintf(stderr, "tarn-soak: memory grew\n");
         ok = false;
     }

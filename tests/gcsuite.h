@@ -41,6 +41,7 @@ static inline int scaled(int n)
         by *= 4;
     if (TARN_TSAN)
         by *= 4;
+    n = harness_reps(n);
     return n / by > 1 ? n / by : 1;
 }
 

@@ -57,6 +57,16 @@ static inline void harness_init(int argc, char **argv)
     printf("seed %" PRIu64 "\n", harness_seed);
 }
 
+/* Repetitions of what is proven by many: all of them with TARN_TEST_LONG set, as
+ * ./dev test --long and ./dev soak do, else a fifth. */
+__attribute__((unused)) static inline int harness_reps(int n)
+{
+    static int by;
+    if (by == 0)
+        by = getenv("TARN_TEST_LONG") != NULL ? 1 : 5;
+    return n / by > 1 ? n / by : 1;
+}
+
 /* A generator of its own for each caller: xorshift64*, never 0. */
 static inline uint64_t harness_rand(uint64_t *s)
 {

@@ -20,7 +20,7 @@
 #define SUITE_WATCHDOG_SECONDS 600
 
 /* Repetitions: fewer where each costs a hundred times as much. */
-#define SUITE_REPEAT(n) (TARN_TSAN ? ((n) + 9) / 10 : (n))
+#define SUITE_REPEAT(n) harness_reps(TARN_TSAN ? ((n) + 9) / 10 : (n))
 
 /* A status: an enumeration, which C does not compare with its own constants
  * without a warning. Both must be the same, by name. */

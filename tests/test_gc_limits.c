@@ -24,7 +24,7 @@ static size_t big(size_t n)
     const char *e = getenv("TARN_TEST_PERCENT");
     if (e != NULL && atoi(e) > 0)
         percent = (size_t)atoi(e);
-    return n * percent / 100;
+    return n * percent / 100 / 5 * (size_t)harness_reps(5);
 }
 
 /* A number of kB behind a word in a file of /proc; 0: not there. */
@@ -190,7 +190,8 @@ static void test_address_space(void)
         SKIP("a sanitizer needs address space without end");
     int did[3] = {0};
     size_t used = proc_bytes("/proc/self/status", "VmSize:");
-    for (size_t n = 8 * MiB; n <= 2 * GiB; n += n / 2) {
+    for (size_t n = 8 * MiB; n <= (size_t)harness_reps(5) * 400 * MiB;
+         n += n / 2) {
         limit_of_address_space = used + n;
         int st = harness_child(address_space_child, NULL, out, sizeof out);
         int is = -1;

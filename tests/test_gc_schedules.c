@@ -493,7 +493,8 @@ static void test_exhaustive(void)
            schedules, diverged, disturbed);
 }
 
-#define COLLECTIONS (TARN_TSAN ? 5000 : TARN_CHECKS >= 2 ? 40000 : 300000)
+#define COLLECTIONS                                                            \
+    harness_reps(TARN_TSAN ? 5000 : TARN_CHECKS >= 2 ? 40000 : 300000)
 
 static void random_run(int n)
 {

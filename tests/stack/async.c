@@ -325,11 +325,13 @@ static void test_asyncPreempt(void)
         if (!w->can())
             continue;
         steps_injected = steps_refused = 0;
-        /* Each of the first 500, then some, by the seed: to come to the n-th
+        /* Each of the first ones, then some, by the seed: to come to the n-th
          * takes n steps, and the code is a loop. */
+        uint32_t dense = (uint32_t)harness_reps(25);
         for (step_at = 0;;
-             step_at +=
-             step_at < 500 ? 1 : 1 + below(&rng, (uint32_t)step_at / 25)) {
+             step_at += step_at < harness_reps(500)
+                            ? 1
+                            : 1 + below(&rng, (uint32_t)step_at / dense)) {
             step = 0;
             step_done = false;
             uint64_t got = stepped(w);
@@ -357,7 +359,7 @@ static void test_asyncPreempt(void)
 /* The whole number with one P; with more, fewer. */
 /* Fewer where every prologue moves the stack or each few allocations collect. */
 #define INJECTIONS                                                             \
-    ((nprocs == 1 ? 10000u : 1000u) /                                          \
+    ((uint32_t)harness_reps(nprocs == 1 ? 10000 : 1000) /                      \
      (options.stackmove || options.gcstress != 0 ? 20 : 1))
 
 /* Each thread has a timer that sends it the signal while it runs. Where nobody
