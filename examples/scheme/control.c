@@ -254,7 +254,9 @@ static R p_apply(C *c, size_t n, const V *a)
         V args[8];
         for (; i < fixed; i++)
             args[i] = a[i + 1];
-        for (V l = a[n - 1]; n > 1 && IS_PAIR(l); l = CDR(l))
+        /* Another goroutine may have made the list longer since. */
+        size_t all = fixed + (size_t)more;
+        for (V l = a[n - 1]; i < all && IS_PAIR(l); l = CDR(l))
             args[i++] = CAR(l);
         return invoke(c, a[0], i, args);
     }
@@ -337,6 +339,8 @@ static R p_parameterize(C *c, V l, V thunk)
 {
     V saved = c->params, params = saved;
     for (; IS_PAIR(l); l = CDR(l)) {
+        if (!IS_PAIR(CAR(l)))
+            return RET(wrong_type(c, "parameterize", CAR(l)));
         V p = CAR(CAR(l)), v = CDR(CAR(l));
         if (!IS_PROC(p) || PROC(p)->code != parameter_code)
             return RET(wrong_type(c, "parameterize", p));
