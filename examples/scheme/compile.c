@@ -292,7 +292,7 @@ N *compile_toplevel(C *c, V x)
 
 /* Forms within a top-level `begin` are compiled one after another, as macros may be
  * defined by one for the next. */
-V eval_toplevel(C *c, V x)
+static V eval_form(C *c, V x)
 {
     V syntax;
     while ((syntax = head(x, 0)) != 0 && list_length(x) >= 0) {
@@ -314,7 +314,7 @@ V eval_toplevel(C *c, V x)
         }
         V v = UNSPEC;
         for (; IS_PAIR(forms); forms = CDR(forms)) {
-            v = eval_toplevel(c, CAR(forms));
+            v = eval_form(c, CAR(forms));
             if (v == UNWIND)
                 return v;
         }
@@ -324,4 +324,11 @@ V eval_toplevel(C *c, V x)
     if (n == NULL)
         return UNWIND;
     return n->exec(c, n, NULL).v;
+}
+
+V eval_toplevel(C *c, V x)
+{
+    if (circular(x, sym("quote")))
+        return fail1(c, "a circle that is not quoted", x);
+    return eval_form(c, x);
 }

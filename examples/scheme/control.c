@@ -377,7 +377,7 @@ static R p_error_irritants(C *c, V x)
 {
     if (!IS(x, T_ERROR))
         return RET(wrong_type(c, "error-object-irritants", x));
-    return RET(ERR(x)->irritants);
+    return RET(append2(ERR(x)->irritants, NIL)); /* ours stays a list */
 }
 
 static R p_read_error_p(C *c, V x)

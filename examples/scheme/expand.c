@@ -94,6 +94,8 @@ V make_macro(C *c, V spec, V scope)
     if (!IS_PAIR(spec) || !is_id(CAR(spec)) ||
         strip(CAR(spec)) != sym("syntax-rules") || !IS_PAIR(CDR(spec)))
         return fail1(c, "not a syntax-rules form", strip(spec));
+    if (circular(spec, 0))
+        return fail(c, "a macro with a circle", NIL);
     V rest = CDR(spec), ellipsis = sym_ellipsis;
     if (is_id(CAR(rest))) {
         ellipsis = CAR(rest);
@@ -130,11 +132,19 @@ static bool is_ellipsis(struct match *m, V x)
 
 static bool match(struct match *m, V pattern, V form);
 
+/* How many pairs a list has, which may end with anything; a circle has none. */
 static size_t pairs(V l)
 {
-    size_t n = 0;
-    for (; IS_PAIR(l); l = CDR(l))
-        n++;
+    size_t n = 0, check = 64;
+    V before = 0;
+    for (; IS_PAIR(l); l = CDR(l)) {
+        if (l == before)
+            return 0;
+        if (++n == check) {
+            before = l;
+            check *= 2;
+        }
+    }
     return n;
 }
 

@@ -79,7 +79,7 @@ static intptr_t field_index(V fields, V name)
     return -1;
 }
 
-/* Definitions of constants: the type and its procedures. */
+/* Definitions of constants: the type and its procedures; 0: bad syntax. */
 static V record_definitions(V x)
 {
     V name = second(x), constructor = CAR(CDR(CDR(x)));
@@ -91,6 +91,8 @@ static V record_definitions(V x)
         fields = cons(IS_PAIR(CAR(l)) ? CAR(CAR(l)) : CAR(l), fields);
     fields = reverse(fields);
     size_t count = (size_t)list_length(fields);
+    if (count > UINT16_MAX - 2)
+        return 0;
     struct record_type *t = mem_words(3);
     t->header = T_RECORD_TYPE;
     mem_init(&t->name, strip(name));
@@ -101,14 +103,17 @@ static V record_definitions(V x)
         V args = IS_PAIR(constructor) ? CDR(constructor) : fields;
         V make = IS_PAIR(constructor) ? CAR(constructor) : constructor;
         V index = NIL;
+        intptr_t given = list_length(args);
+        if (given < 0 || given > UINT16_MAX)
+            return 0;
         for (V l = args; IS_PAIR(l); l = CDR(l)) {
             intptr_t i = field_index(fields, CAR(l));
             if (i < 0)
-                return CAR(l);
+                return 0;
             index = cons(FIX(i), index);
         }
-        V proc = record_proc(CODE_MAKE, make, (size_t)list_length(args),
-                             count + 2, cons((V)t, reverse(index)));
+        V proc = record_proc(CODE_MAKE, make, (size_t)given, count + 2,
+                             cons((V)t, reverse(index)));
         definitions = cons(LIST(ids[F_DEFINE], make, proc), definitions);
     }
     if (predicate != FALSE)
@@ -189,7 +194,7 @@ enum definition definition(C *c, V syntax, V x, V scope, V *id, V *value)
         if (n < 4)
             break;
         *value = record_definitions(x);
-        if (is_id(*value))
+        if (*value == 0)
             break;
         return D_SPLICE;
     case F_CONDEXPAND:
@@ -331,16 +336,18 @@ static N *case_form(C *c, V x, V scope, bool tail)
         V clause = CAR(l);
         if (list_length(clause) < 2)
             return bad_syntax(c, "bad clause", clause);
-        if (is_form(second(clause), scope, F_ARROW) && !is_id(key)) {
+        bool arrow = is_form(second(clause), scope, F_ARROW);
+        if (arrow && list_length(clause) != 3)
+            return bad_syntax(c, "bad clause", clause);
+        if (arrow && !is_id(key)) {
             V t = make_alias(sym("key"), 0);
             V again = cons(CAR(x), cons(t, CDR(CDR(x))));
             return compile(c, LIST(ids[F_LET], LIST(LIST(t, key)), again),
                            scope, tail, FALSE);
         }
-        N *n =
-            is_form(second(clause), scope, F_ARROW)
-                ? compile(c, LIST(second(CDR(clause)), key), scope, tail, FALSE)
-                : sequence(c, CDR(clause), scope, tail);
+        N *n = arrow ? compile(c, LIST(second(CDR(clause)), key), scope, tail,
+                               FALSE)
+                     : sequence(c, CDR(clause), scope, tail);
         if (n == NULL)
             return NULL;
         if (is_form(CAR(clause), scope, F_ELSE))
@@ -402,6 +409,8 @@ static V quasi(V x, V scope, int depth)
 static N *case_lambda(C *c, V x, V scope, V name)
 {
     size_t n = (size_t)list_length(CDR(x));
+    if (n > UINT16_MAX)
+        return bad_syntax(c, "too many clauses", CAR(x));
     N *node_ = node(c, x_case_lambda, n + 1);
     node_->index = (uint16_t)n;
     size_t i = 0;

@@ -171,6 +171,8 @@ static V read_string(struct reader *r, int32_t end)
                     return bad(r, "bad character in a string");
                 code = code * 16 + (uint32_t)d;
             }
+            if (!is_scalar(code))
+                return bad(r, "bad character in a string");
             put(&b, code);
         } else if (is_space(c)) {
             while (c != '\n' && is_space(c))
@@ -208,7 +210,7 @@ static V read_char(struct reader *r)
             return CHAR(names[i].c);
     if (s[0] == 'x') {
         V v = parse_number(s + 1, n - 1, 16);
-        if (IS_FIX(v) && INT(v) >= 0 && INT(v) <= 0x10ffff)
+        if (IS_FIX(v) && is_scalar(INT(v)))
             return CHAR(INT(v));
     }
     return bad(r, "no such character");
@@ -253,26 +255,38 @@ static V vector_of(V l)
     return v;
 }
 
-/* Labels in a datum replaced by what they stand for. */
-static void patch(V *slot, V placeholder, V value)
+/* Labels in a datum replaced by what they stand for, which is in the place of the
+ * placeholder's scope. seen: table of the pairs and vectors that are done. */
+static void patch(V *slot, V seen)
 {
-    V x = *slot;
-    if (x == placeholder) {
-        mem_set(slot, value);
-    } else if (IS_PAIR(x)) {
-        patch(&CAR(x), placeholder, value);
-        patch(&CDR(x), placeholder, value);
-    } else if (IS_VECTOR(x)) {
-        for (size_t i = 0; i < LENGTH(x); i++)
-            patch(&VEC(x)->items[i], placeholder, value);
+    for (;;) {
+        V x = *slot;
+        if (IS(x, T_ALIAS)) {
+            while (IS(x, T_ALIAS))
+                x = ALIAS(x)->scope;
+            mem_set(slot, x);
+        }
+        if ((!IS_PAIR(x) && !IS_VECTOR(x)) || table_get(seen, x, 0) != 0)
+            return;
+        table_set(seen, x, TRUE);
+        if (IS_VECTOR(x)) {
+            for (size_t i = 0; i < LENGTH(x); i++)
+                patch(&VEC(x)->items[i], seen);
+            return;
+        }
+        patch(&CAR(x), seen);
+        slot = &CDR(x);
     }
 }
 
 static V read_label(struct reader *r, int32_t c)
 {
     intptr_t n = 0;
-    for (; c >= '0' && c <= '9'; c = port_get_raw(r->p))
+    for (; c >= '0' && c <= '9'; c = port_get_raw(r->p)) {
+        if (n > INT32_MAX)
+            return bad(r, "bad label");
         n = n * 10 + (c - '0');
+    }
     if (c == '#') {
         for (V l = r->labels; IS_PAIR(l); l = CDR(l))
             if (CAR(CAR(l)) == FIX(n))
@@ -285,11 +299,10 @@ static V read_label(struct reader *r, int32_t c)
     V entry = cons(FIX(n), placeholder);
     r->labels = cons(entry, r->labels);
     V x = read_one(r);
-    if (x == UNWIND || x == EOFV || x == CLOSE || x == DOT)
+    if (x == UNWIND || x == EOFV || x == CLOSE || x == DOT || x == placeholder)
         return bad(r, "no datum behind a label");
     mem_set(&CDR(entry), x);
-    V box = cons(x, NIL);
-    patch(&CAR(box), placeholder, x);
+    mem_set(&ALIAS(placeholder)->scope, x);
     return x;
 }
 
@@ -420,6 +433,10 @@ V read_datum(C *c, V port)
     V x = read_one(&r);
     size_t line = r.p->line;
     thr_release(&r.p->lock);
+    if (r.labels != NIL && x != UNWIND) {
+        V box = cons(x, NIL);
+        patch(&CAR(box), make_table(false));
+    }
     if (x == DOT || x == CLOSE)
         x = bad(&r, x == DOT ? "a dot outside of a list" : "unexpected )");
     if (x != UNWIND)

@@ -324,6 +324,11 @@ static inline uint32_t text_ref(const struct text *t, size_t i)
                          : ((const uint32_t *)(const void *)t->chars)[i];
 }
 void text_put(struct text *t, size_t i, uint32_t c);
+/* Is there a character with this number? */
+static inline bool is_scalar(intptr_t c)
+{
+    return (c >= 0 && c < 0xd800) || (c > 0xdfff && c <= 0x10ffff);
+}
 void string_set(V s, size_t i, uint32_t c);
 V substring(V s, size_t from, size_t to);
 /* NUL-terminated UTF-8 in an object; its length to *n if that is not NULL. */
@@ -332,14 +337,12 @@ size_t utf8_encode(uint32_t c, char *out);
 V intern(V name);
 V sym(const char *name);
 V make_alias(V id, V scope);
-V strip(V x); /* aliases in a datum replaced by their symbols */
 V make_error(int kind, const char *message, V irritants);
 V list_of(size_t n, const V *v);
 intptr_t list_length(V l); /* -1: no list */
 V reverse(V l);
 V append2(V a, V b);
 bool eqv(V a, V b);
-bool equal(V a, V b);
 bool string_equal(V a, V b);
 uint64_t hash_string(V s);
 void table_set(V t, V key, V value);
@@ -351,6 +354,13 @@ void weak_init(void);
 /* Optional bounds of a part of something; false with an error. */
 bool range(C *c, const char *who, V from, V to, size_t length, size_t *lo,
            size_t *hi);
+
+/* --- circle.c ---------------------------------------------------------------- */
+
+bool equal(V a, V b);
+/* Has x a circle? Pairs that begin with `opaque` are not looked into. */
+bool circular(V x, V opaque);
+V strip(V x); /* aliases in a datum replaced by their symbols */
 
 /* --- number.c, bignum.c ------------------------------------------------------- */
 

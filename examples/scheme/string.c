@@ -67,7 +67,7 @@ static R p_char_p(C *c, V x)
 
 static R p_integer_to_char(C *c, V x)
 {
-    if (!IS_FIX(x) || INT(x) < 0 || INT(x) > 0x10ffff)
+    if (!IS_FIX(x) || !is_scalar(INT(x)))
         return RET(wrong_type(c, "integer->char", x));
     return RET(CHAR(INT(x)));
 }
