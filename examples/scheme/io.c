@@ -176,7 +176,7 @@ static R p_open_input_string(C *c, V s)
 {
     if (!IS_STRING(s))
         return RET(wrong_type(c, "open-input-string", s));
-    return RET(open_string_input(s));
+    return RET(open_string_input(substring(s, 0, STR(s)->text->length)));
 }
 
 static R p_open_output_string(C *c)

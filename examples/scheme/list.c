@@ -124,7 +124,7 @@ static R p_reverse(C *c, V l)
 static R p_list_tail(C *c, V l, V k)
 {
     V x = l;
-    if (!IS_FIX(k))
+    if (!IS_FIX(k) || INT(k) < 0)
         return RET(wrong_type(c, "list-tail", k));
     for (intptr_t i = INT(k); i > 0; i--, x = CDR(x))
         if (!IS_PAIR(x))

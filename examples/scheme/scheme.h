@@ -380,6 +380,8 @@ V big_mul(V a, V b);
 void big_divide(V a, V b, V *quotient, V *remainder);
 int big_cmp(V a, V b);
 double big_to_double(V a);
+size_t big_bits(V a);
+V big_shift(V a, intptr_t n);
 V big_from_double(double d);
 V big_to_string(V a, int radix);
 V big_parse(const char *s, size_t n, int radix);
