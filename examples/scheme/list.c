@@ -87,8 +87,8 @@ static R p_cons_star(C *c, size_t n, const V *a)
 
 static R p_make_list(C *c, V n, V fill)
 {
-    if (!IS_FIX(n) || INT(n) < 0)
-        return RET(wrong_type(c, "make-list", n));
+    if (!size_ok(c, "make-list", n, sizeof(struct pair)))
+        return RET(UNWIND);
     V l = NIL;
     for (intptr_t i = INT(n); i > 0; i--)
         l = cons(fill == DEFAULT ? FALSE : fill, l);
@@ -309,8 +309,8 @@ bool range(C *c, const char *who, V from, V to, size_t length, size_t *lo,
 
 static R p_make_vector(C *c, V n, V fill)
 {
-    if (!IS_FIX(n) || INT(n) < 0)
-        return RET(wrong_type(c, "make-vector", n));
+    if (!size_ok(c, "make-vector", n, sizeof(V)))
+        return RET(UNWIND);
     return RET(make_vector((size_t)INT(n), fill == DEFAULT ? FALSE : fill));
 }
 

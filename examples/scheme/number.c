@@ -524,6 +524,9 @@ static R p_expt(C *c, V a, V b)
     if (!is_number(a) || !is_number(b))
         return RET(not_number(c, "expt", a, b));
     if (IS_FIX(b) && INT(b) >= 0) {
+        if (is_exact_integer(a) && big_bits(a) > 1 &&
+            !size_ok(c, "expt", FIX(INT(b) / 8), big_bits(a) - 1))
+            return RET(UNWIND);
         V r = FIX(1);
         for (intptr_t e = INT(b); e > 0; e >>= 1) {
             if (e & 1)
@@ -544,7 +547,7 @@ static R p_expt(C *c, V a, V b)
             return RET(num_cmp(num_add(c, half, half), b) == 0 ? FIX(1) : a);
         }
         if (IS_BIG(b))
-            return RET(fail(c, "expt: too large a number", NIL));
+            return RET(fail1(c, "expt: too large an exponent", b));
     }
     if (IS_FIX(b) && !IS_FLO(a)) {
         R r = p_expt(c, a, int_to_value(-INT(b)));
@@ -787,14 +790,13 @@ BITS(p_bit_and, "bitwise-and", &)
 BITS(p_bit_or, "bitwise-ior", |)
 BITS(p_bit_xor, "bitwise-xor", ^)
 
-#define MAX_SHIFT (INT64_C(1) << 36) /* 8 GiB */
-
 static R p_shift(C *c, V a, V b)
 {
     if (!is_exact_integer(a) || !IS_FIX(b))
         return RET(wrong_type(c, "arithmetic-shift", IS_FIX(b) ? a : b));
-    if (INT(b) > MAX_SHIFT && a != FIX(0))
-        return RET(fail1(c, "arithmetic-shift: too large a number", b));
+    if (INT(b) > 0 && a != FIX(0) &&
+        !size_ok(c, "arithmetic-shift", FIX(INT(b) / 8), 1))
+        return RET(UNWIND);
     return RET(big_shift(a, a == FIX(0) ? 0 : INT(b)));
 }
 

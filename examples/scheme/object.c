@@ -75,6 +75,25 @@ V make_error(int kind, const char *message, V irritants)
     return (V)e;
 }
 
+/* Is n a number of things of so many bytes each that one object may have? False with
+ * an error. No object takes more than half of the machine's memory: a program that
+ * asks for one is told so, where the process would end. */
+bool size_ok(C *c, const char *who, V n, size_t unit)
+{
+    static size_t memory;
+    if (!IS_FIX(n) || INT(n) < 0) {
+        wrong_type(c, who, n);
+        return false;
+    }
+    if (memory == 0)
+        memory = physical_memory();
+    if ((size_t)INT(n) <= memory / 2 / unit)
+        return true;
+    V l = cons(sym(who), cons(n, NIL));
+    fail(c, "too large an object for", l);
+    return false;
+}
+
 /* --- lists ----------------------------------------------------------------- */
 
 V list_of(size_t n, const V *v)

@@ -337,6 +337,7 @@ size_t utf8_encode(uint32_t c, char *out);
 V intern(V name);
 V sym(const char *name);
 V make_alias(V id, V scope);
+bool size_ok(C *c, const char *who, V n, size_t unit);
 V make_error(int kind, const char *message, V irritants);
 V list_of(size_t n, const V *v);
 intptr_t list_length(V l); /* -1: no list */
@@ -401,6 +402,7 @@ bool file_exists(const char *path);
 bool file_delete(const char *path);
 double math(int op, double x, double y);
 int64_t wall_clock_us(void);
+size_t physical_memory(void);
 V read_line_edited(const char *prompt); /* string; EOFV */
 void history_open(void);
 void print_statistics(void);

@@ -145,9 +145,9 @@ static R p_string_p(C *c, V x)
 
 static R p_make_string(C *c, V n, V fill)
 {
-    if (!IS_FIX(n) || INT(n) < 0)
-        return RET(wrong_type(c, "make-string", n));
     uint32_t ch = IS_CHAR(fill) ? CODEPOINT(fill) : ' ';
+    if (!size_ok(c, "make-string", n, ch > 0xff ? 4 : 1))
+        return RET(UNWIND);
     struct text *t = make_text((size_t)INT(n), ch > 0xff ? 4 : 1);
     for (size_t i = 0; i < t->length; i++)
         text_put(t, i, ch);
@@ -389,8 +389,8 @@ static bool is_byte(V x)
 
 static R p_make_bytes(C *c, V n, V fill)
 {
-    if (!IS_FIX(n) || INT(n) < 0)
-        return RET(wrong_type(c, "make-bytevector", n));
+    if (!size_ok(c, "make-bytevector", n, 1))
+        return RET(UNWIND);
     V b = make_bytes((size_t)INT(n));
     if (is_byte(fill))
         memset(BYTES(b)->data, (int)INT(fill), LENGTH(b));

@@ -62,3 +62,12 @@
   (show (guard (e (#t (error-object-message e))) (f))))
 (short (lambda () (eval `(define-record-type t #f t? ,@(symbols 70000)))))
 (short (lambda () (eval `(case-lambda ,@(make-list 65536 '((x) x))))))
+;; Sizes.
+(define huge (- (expt 2 62) 1))
+(for-each (lambda (f) (short (lambda () (f huge))))
+  (list make-vector make-string make-bytevector make-list make-channel
+        (lambda (n) (make-string n #\λ)) (lambda (n) (make-vector (quotient n 2)))
+        (lambda (n) (make-vector (expt 10 12) 0)) (lambda (n) (make-vector (* 4 n)))
+        (lambda (n) (arithmetic-shift 1 n)) (lambda (n) (arithmetic-shift 1 (* 4 n)))
+        (lambda (n) (expt 2 n)) (lambda (n) (expt 3 (- n))) (lambda (n) (expt 3 (- -1 n)))
+        (lambda (n) (expt 2 (* 4 n))) (lambda (n) (read-string -1))))
