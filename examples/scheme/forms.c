@@ -20,6 +20,8 @@
 #define FORM_ENUM(name, text) F_##name,
 enum form { F_NONE, FORMS(FORM_ENUM) F_END };
 static V ids[F_END]; /* aliases of the names */
+/* What quasiquote calls, whatever the program defines. */
+static V to_vector, list_, append_, cons_;
 
 void syntax_init(void)
 {
@@ -27,6 +29,10 @@ void syntax_init(void)
     SYM(sym(text))->syntax = FIX(F_##name);                                    \
     ids[F_##name] = make_alias(sym(text), 0);
     FORMS(FORM_INIT)
+    to_vector = SYM(sym("list->vector"))->value;
+    list_ = SYM(sym("list"))->value;
+    append_ = SYM(sym("append"))->value;
+    cons_ = SYM(sym("cons"))->value;
     expand_init();
 }
 
@@ -51,11 +57,6 @@ static bool is_form(V x, V scope, enum form form)
 static V second(V x)
 {
     return CAR(CDR(x));
-}
-
-static V global_proc(const char *name)
-{
-    return SYM(sym(name))->value;
 }
 
 /* --- definitions ------------------------------------------------------------ */
@@ -377,7 +378,7 @@ static V quasi(V x, V scope, int depth)
         V l = NIL;
         for (size_t i = LENGTH(x); i > 0; i--)
             l = cons(VEC(x)->items[i - 1], l);
-        return LIST(global_proc("list->vector"), quasi(l, scope, depth));
+        return LIST(to_vector, quasi(l, scope, depth));
     }
     if (!IS_PAIR(x))
         return LIST(ids[F_QUOTE], x);
@@ -386,22 +387,22 @@ static V quasi(V x, V scope, int depth)
     if (two && is_form(first, scope, F_UNQUOTE)) {
         if (depth == 1)
             return second(x);
-        return LIST(global_proc("list"), LIST(ids[F_QUOTE], first),
+        return LIST(list_, LIST(ids[F_QUOTE], first),
                     quasi(second(x), scope, depth - 1));
     }
     if (two && is_form(first, scope, F_QUASIQUOTE))
-        return LIST(global_proc("list"), LIST(ids[F_QUOTE], first),
+        return LIST(list_, LIST(ids[F_QUOTE], first),
                     quasi(second(x), scope, depth + 1));
     if (IS_PAIR(first) && is_form(CAR(first), scope, F_SPLICING) &&
         IS_PAIR(CDR(first)) && depth == 1) {
         V rest = quasi(CDR(x), scope, depth);
-        return LIST(global_proc("append"), second(first), rest);
+        return LIST(append_, second(first), rest);
     }
     bool inner = IS_PAIR(first) && is_form(CAR(first), scope, F_SPLICING);
-    V head = inner ? LIST(global_proc("cons"), LIST(ids[F_QUOTE], CAR(first)),
+    V head = inner ? LIST(cons_, LIST(ids[F_QUOTE], CAR(first)),
                           quasi(CDR(first), scope, depth - 1))
                    : quasi(first, scope, depth);
-    return LIST(global_proc("cons"), head, quasi(CDR(x), scope, depth));
+    return LIST(cons_, head, quasi(CDR(x), scope, depth));
 }
 
 /* --- all of them ----------------------------------------------------------------- */

@@ -151,6 +151,7 @@ static void run(void *unused)
     if (!settle(c,
                 load_port(c, open_string_input(text), string_from("prelude"))))
         return;
+    seal_prelude();
     bool interactive = true, stats = false, going = true;
     for (int i = 1; i < start.argc && going; i++) {
         const char *a = start.argv[i];

@@ -450,6 +450,7 @@ bool same_binding(V a, V scope_a, V b, V scope_b);
 bool is_id(V x);
 N *compile_toplevel(C *c, V x);
 V eval_toplevel(C *c, V x);
+void seal_prelude(void);
 void syntax_init(void);
 void expand_init(void);
 extern V current_file;
