@@ -135,17 +135,11 @@ static bool match(struct match *m, V pattern, V form);
 /* How many pairs a list has, which may end with anything; a circle has none. */
 static size_t pairs(V l)
 {
-    size_t n = 0, check = 64;
-    V before = 0;
-    for (; IS_PAIR(l); l = CDR(l)) {
-        if (l == before)
+    struct circle_check k = CIRCLE_CHECK;
+    for (; IS_PAIR(l); l = CDR(l))
+        if (closes(&k, l))
             return 0;
-        if (++n == check) {
-            before = l;
-            check *= 2;
-        }
-    }
-    return n;
+    return k.n;
 }
 
 /* Binds each variable of a pattern that has an ellipsis behind it to what it is in

@@ -141,7 +141,7 @@ static bool feature(V x)
 {
     if (is_id(x)) {
         static const char *const have[] = {"else", "r7rs", "tarn-scheme",
-                                           "exact-closed", "full-unicode"};
+                                           "exact-closed"};
         V s = strip(x);
         for (size_t i = 0; i < sizeof have / sizeof *have; i++)
             if (s == sym(have[i]))

@@ -153,10 +153,11 @@ static R p_list_set(C *c, V l, V k, V x)
 
 static R p_list_copy(C *c, V l)
 {
-    (void)c;
+    struct circle_check k = CIRCLE_CHECK;
     V end = l;
-    while (IS_PAIR(end))
-        end = CDR(end);
+    for (; IS_PAIR(end); end = CDR(end))
+        if (closes(&k, end))
+            return RET(wrong_type(c, "list-copy", l));
     return RET(append2(l, end));
 }
 
@@ -164,17 +165,23 @@ static R p_last_pair(C *c, V l)
 {
     if (!IS_PAIR(l))
         return RET(wrong_type(c, "last-pair", l));
-    while (IS_PAIR(CDR(l)))
-        l = CDR(l);
-    return RET(l);
+    struct circle_check k = CIRCLE_CHECK;
+    V last = l;
+    for (V next; next = CDR(last), IS_PAIR(next); last = next)
+        if (closes(&k, last))
+            return RET(wrong_type(c, "last-pair", l));
+    return RET(last);
 }
 
 enum { BY_EQ, BY_EQV, BY_EQUAL };
 
 static R find(C *c, const char *who, V x, V l, int by, V proc, bool pairs)
 {
+    struct circle_check k = CIRCLE_CHECK;
     for (; IS_PAIR(l); l = CDR(l)) {
         V y = CAR(l);
+        if (closes(&k, l))
+            return RET(wrong_type(c, who, l));
         if (pairs) {
             if (!IS_PAIR(y))
                 return RET(wrong_type(c, who, y));

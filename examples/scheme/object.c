@@ -106,17 +106,11 @@ V list_of(size_t n, const V *v)
 
 intptr_t list_length(V l)
 {
-    intptr_t n = 0, check = 64;
-    V before = 0;
-    for (; IS_PAIR(l); l = CDR(l)) {
-        if (l == before)
-            return -1; /* a circle */
-        if (++n == check) {
-            before = l;
-            check *= 2;
-        }
-    }
-    return l == NIL ? n : -1;
+    struct circle_check k = CIRCLE_CHECK;
+    for (; IS_PAIR(l); l = CDR(l))
+        if (closes(&k, l))
+            return -1;
+    return l == NIL ? (intptr_t)k.n : -1;
 }
 
 V reverse(V l)

@@ -13,6 +13,7 @@ static V make_port(bool input, bool binary, int fd)
     p->input = BOOL(input);
     p->binary = BOOL(binary);
     p->open = TRUE;
+    p->fold = FALSE;
     p->fd = FIX(fd);
     return (V)p;
 }

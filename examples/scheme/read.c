@@ -22,7 +22,6 @@ struct reader {
     struct port *p;
     const char *error;
     V labels; /* alist of number and datum, or placeholder */
-    bool fold;
 };
 
 /* What read_one returns that is no datum. */
@@ -229,8 +228,7 @@ static V read_atom(struct reader *r, int32_t c)
             for (size_t i = 0; i < STR(part)->text->length; i++)
                 put(&b, text_ref(STR(part)->text, i));
         } else {
-            put(&b, r->fold && c >= 'A' && c <= 'Z' ? (uint32_t)c + 32
-                                                    : (uint32_t)c);
+            put(&b, r->p->fold == TRUE ? downcase((uint32_t)c) : (uint32_t)c);
         }
         if (is_delimiter(port_peek_raw(r->p)))
             break;
@@ -339,6 +337,9 @@ static V read_hash(struct reader *r)
     size_t n;
     struct text *t = STR(SYM(a)->name)->text;
     char *s = to_utf8(t, 0, t->length, &n);
+    for (size_t i = 0; i < n && s[1] != '!'; i++)
+        if (s[i] >= 'A' && s[i] <= 'Z')
+            s[i] += 'a' - 'A';
     if (strcmp(s, "#t") == 0 || strcmp(s, "#true") == 0)
         return TRUE;
     if (strcmp(s, "#f") == 0 || strcmp(s, "#false") == 0)
@@ -360,9 +361,9 @@ static V read_hash(struct reader *r)
         if (strcmp(s, "#!eof") == 0)
             return EOFV;
         if (strcmp(s, "#!fold-case") == 0)
-            r->fold = true;
+            r->p->fold = TRUE;
         else if (strcmp(s, "#!no-fold-case") == 0)
-            r->fold = false;
+            r->p->fold = FALSE;
         else /* the line that names the interpreter */
             while (port_peek_raw(r->p) >= 0 && port_peek_raw(r->p) != '\n')
                 port_get_raw(r->p);
@@ -426,7 +427,7 @@ static V read_one(struct reader *r)
 
 V read_datum(C *c, V port)
 {
-    struct reader r = {PORT(port), NULL, NIL, false};
+    struct reader r = {PORT(port), NULL, NIL};
     if (lines == 0)
         lines_forget();
     thr_acquire(&r.p->lock);

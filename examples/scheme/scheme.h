@@ -178,6 +178,7 @@ struct port {
     V header;
     V input, binary, open; /* booleans */
     V fd;                  /* -1: a string */
+    V fold;                /* #!fold-case was read */
     struct text *text;     /* what is read or has been written */
     size_t pos, length;    /* next to read; used */
     size_t line;
@@ -341,11 +342,32 @@ bool size_ok(C *c, const char *who, V n, size_t unit);
 V make_error(int kind, const char *message, V irritants);
 V list_of(size_t n, const V *v);
 intptr_t list_length(V l); /* -1: no list */
+/* For walks along a list: is this pair one that was passed before? Says so some time
+ * after a circle has been entered. */
+struct circle_check {
+    V before;
+    size_t n, next;
+};
+#define CIRCLE_CHECK                                                           \
+    {                                                                          \
+        0, 0, 64                                                               \
+    }
+static inline bool closes(struct circle_check *k, V pair)
+{
+    if (pair == k->before)
+        return true;
+    if (++k->n == k->next) {
+        k->before = pair;
+        k->next *= 2;
+    }
+    return false;
+}
 V reverse(V l);
 V append2(V a, V b);
 bool eqv(V a, V b);
 bool string_equal(V a, V b);
 uint64_t hash_string(V s);
+uint32_t downcase(uint32_t ch);
 void table_set(V t, V key, V value);
 R table_delete(C *c, V table, V key);
 V table_get(V t, V key, V otherwise);

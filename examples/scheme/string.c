@@ -24,7 +24,7 @@ static uint32_t upcase(uint32_t ch)
     return ch >= 0x450 && ch <= 0x45f ? ch - 80 : ch;
 }
 
-static uint32_t downcase(uint32_t ch)
+uint32_t downcase(uint32_t ch)
 {
     if ((ch >= 'A' && ch <= 'Z') || (ch >= 0xc0 && ch <= 0xde && ch != 0xd7) ||
         (ch >= 0x391 && ch <= 0x3a9) || (ch >= 0x410 && ch <= 0x42f))

@@ -39,3 +39,5 @@
 (show (let* ((s (string-copy "abc")) (p (open-input-string s)))
         (string-set! s 0 #\z)
         (read-char p)))
+(show (let ((p (open-input-string "#!fold-case ABC |D| (Ef) #!no-fold-case GH")))
+        (let* ((a (read p)) (b (read p)) (c (read p))) (list a b c (read p)))))

@@ -44,6 +44,11 @@
 (try "(length '#0=(1 . #0#))")
 (try "(apply list '#0=(1 . #0#))")
 (try "(map + '(1 2) '#0=(10 . #0#))")
+(try "(list-copy '#0=(1 . #0#))")
+(try "(last-pair '#0=(1 . #0#))")
+(try "(memq 'a '#0=(1 . #0#))")
+(try "(assoc 'a '#0=((1 . 2) . #0#))")
+(try "(iota +inf.0)")
 ;; Syntax.
 (try "(case 1 ((1) =>))")
 (try "(case 1 ((1) => list 2))")

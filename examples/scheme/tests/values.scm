@@ -39,3 +39,4 @@
 (show (map (lambda (n) (arithmetic-shift (- (expt 2 64)) n)) '(-63 -64 -65 -32 1 31)))
 (show (map (lambda (n) (arithmetic-shift (- 1 (expt 2 64)) n)) '(-31 -32 -33 -64 -65 32)))
 (show (map (lambda (n) (arithmetic-shift (+ (expt 2 96) 12345) n)) '(-1 -13 -31 -32 -33 -96 -97)))
+(show (read (open-input-string "(#T #FALSE #U8(1))")))
