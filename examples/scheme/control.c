@@ -276,43 +276,50 @@ static R p_procedure_p(C *c, V x)
 
 /* --- promises, parameters -------------------------------------------------------- */
 
+/* What a promise stands for: #t and the value, or #f (1: `delay-force`) and a thunk.
+ * It is in a box that promises share (R7RS, 4.2.5), and replaced as a whole: other
+ * goroutines may look at it meanwhile. */
+V make_promise(V kind, V value)
+{
+    V content = cons(kind, value);
+    V box = cons(content, NIL);
+    struct promise *p = mem_words(2);
+    p->header = T_PROMISE;
+    mem_init(&p->box, box);
+    return (V)p;
+}
+
 static R p_make_promise(C *c, V x)
 {
     (void)c;
-    if (IS(x, T_PROMISE))
-        return RET(x);
-    V box = cons(TRUE, x);
-    struct promise *p = mem_words(3);
-    p->header = T_PROMISE;
-    mem_init(&p->value, box);
-    return RET((V)p);
+    return RET(IS(x, T_PROMISE) ? x : make_promise(TRUE, x));
 }
 
 static R p_force(C *c, V x)
 {
+    static thr_lock forcing;
     if (!IS(x, T_PROMISE))
         return RET(x);
     struct promise *p = (struct promise *)x;
     for (;;) {
-        V box = p->value;
-        if (CAR(box) == TRUE)
-            return RET(CDR(box));
-        bool chain = CAR(box) == FIX(1);
-        V v = apply(c, CDR(box), 0, NULL);
+        V content = CAR(p->box);
+        if (CAR(content) == TRUE)
+            return RET(CDR(content));
+        V v = apply(c, CDR(content), 0, NULL);
         if (v == UNWIND)
             return RET(v);
-        box = p->value; /* the thunk may have forced it */
-        if (CAR(box) == TRUE)
-            continue;
-        if (chain && IS(v, T_PROMISE)) {
-            V other = ((struct promise *)v)->value;
-            mem_set(&CDR(box), CDR(other));
-            mem_set(&CAR(box), CAR(other));
-            mem_set(&((struct promise *)v)->value, box);
-        } else {
-            mem_set(&CDR(box), v);
-            mem_set(&CAR(box), TRUE);
+        bool chain = CAR(content) == FIX(1) && IS(v, T_PROMISE);
+        V done = chain ? 0 : cons(TRUE, v);
+        thr_acquire(&forcing);
+        /* Unless somebody has forced it since: the thunk, or another goroutine. */
+        if (CAR(p->box) == content && chain) {
+            struct promise *other = (struct promise *)v;
+            mem_set(&CAR(p->box), CAR(other->box));
+            mem_set(&other->box, p->box);
+        } else if (CAR(p->box) == content) {
+            mem_set(&CAR(p->box), done);
         }
+        thr_release(&forcing);
     }
 }
 

@@ -171,7 +171,7 @@ struct error {
 #define ERR(v) ((struct error *)(v))
 
 struct promise {
-    V header, done, value; /* value: a box that promises share (R7RS, 4.2.5) */
+    V header, box;
 };
 
 struct port {
@@ -491,6 +491,7 @@ V fail(C *c, const char *message, V irritants);
 V fail1(C *c, const char *message, V irritant);
 V wrong_type(C *c, const char *who, V what);
 void trace_add(C *c, V name, V line, V file);
+V make_promise(V kind, V value);
 void print_error(C *c, V port); /* of the payload, with the trace */
 C *make_ctx(C *parent);
 void exit_process(C *c, int code);
