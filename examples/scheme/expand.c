@@ -271,6 +271,8 @@ static V instantiate(C *c, struct match *m, V template)
 {
     if (is_id(template)) {
         V b = binding(template, m->bindings);
+        if (b != 0 && IS(CDR(b), T_VALUES))
+            return fail1(c, "too few ellipses behind", strip(template));
         if (b != 0)
             return CDR(b);
         b = binding(template, m->renames);

@@ -174,6 +174,11 @@ static void run(void *unused)
         prompt(c);
     port_flush(stdout_port);
     port_flush(stderr_port);
+    if (PORT(stdout_port)->failed == TRUE) {
+        port_puts(stderr_port, "scheme: cannot write the output\n");
+        port_flush(stderr_port);
+        start.status = 1;
+    }
     if (stats)
         print_statistics();
 }

@@ -757,14 +757,20 @@ V parse_number(const char *s, size_t n, int radix)
     return v;
 }
 
+static bool radix_ok(V *radix)
+{
+    if (*radix == DEFAULT)
+        *radix = FIX(10);
+    return IS_FIX(*radix) && INT(*radix) >= 2 && INT(*radix) <= 36;
+}
+
 static R p_number_to_string(C *c, V x, V radix)
 {
     if (!is_number(x))
         return RET(wrong_type(c, "number->string", x));
-    int r = IS_FIX(radix) && INT(radix) >= 2 && INT(radix) <= 36
-                ? (int)INT(radix)
-                : 10;
-    return RET(number_to_string(x, r));
+    if (!radix_ok(&radix))
+        return RET(wrong_type(c, "number->string", radix));
+    return RET(number_to_string(x, (int)INT(radix)));
 }
 
 static R p_string_to_number(C *c, V s, V radix)
@@ -773,10 +779,9 @@ static R p_string_to_number(C *c, V s, V radix)
         return RET(wrong_type(c, "string->number", s));
     size_t n;
     char *text = to_utf8(STR(s)->text, 0, STR(s)->text->length, &n);
-    int r = IS_FIX(radix) && INT(radix) >= 2 && INT(radix) <= 36
-                ? (int)INT(radix)
-                : 10;
-    return RET(parse_number(text, n, r));
+    if (!radix_ok(&radix))
+        return RET(wrong_type(c, "string->number", radix));
+    return RET(parse_number(text, n, (int)INT(radix)));
 }
 
 #define BITS(name, text, op)                                                   \

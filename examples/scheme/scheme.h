@@ -179,6 +179,7 @@ struct port {
     V input, binary, open; /* booleans */
     V fd;                  /* -1: a string */
     V fold;                /* #!fold-case was read */
+    V failed;              /* what was written is lost, nobody was told yet */
     struct text *text;     /* what is read or has been written */
     size_t pos, length;    /* next to read; used */
     size_t line;
@@ -418,7 +419,7 @@ double parse_double(const char *s);
 V read_file(const char *path);
 int open_file(const char *path, bool write);
 void close_file(int fd);
-void write_all(int fd, const char *s, size_t n);
+bool write_all(int fd, const char *s, size_t n);
 intptr_t read_some(int fd, char *out, size_t n);
 bool file_exists(const char *path);
 bool file_delete(const char *path);

@@ -145,7 +145,10 @@ static R p_string_p(C *c, V x)
 
 static R p_make_string(C *c, V n, V fill)
 {
-    uint32_t ch = IS_CHAR(fill) ? CODEPOINT(fill) : ' ';
+    if (fill == DEFAULT)
+        fill = CHAR(' ');
+    NEED_CHAR("make-string", fill);
+    uint32_t ch = CODEPOINT(fill);
     if (!size_ok(c, "make-string", n, ch > 0xff ? 4 : 1))
         return RET(UNWIND);
     struct text *t = make_text((size_t)INT(n), ch > 0xff ? 4 : 1);
@@ -391,8 +394,10 @@ static R p_make_bytes(C *c, V n, V fill)
 {
     if (!size_ok(c, "make-bytevector", n, 1))
         return RET(UNWIND);
+    if (fill != DEFAULT && !is_byte(fill))
+        return RET(wrong_type(c, "make-bytevector", fill));
     V b = make_bytes((size_t)INT(n));
-    if (is_byte(fill))
+    if (fill != DEFAULT)
         memset(BYTES(b)->data, (int)INT(fill), LENGTH(b));
     return RET(b);
 }

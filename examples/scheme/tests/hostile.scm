@@ -67,6 +67,18 @@
   (show (guard (e (#t (error-object-message e))) (f))))
 (short (lambda () (eval `(define-record-type t #f t? ,@(symbols 70000)))))
 (short (lambda () (eval `(case-lambda ,@(make-list 65536 '((x) x))))))
+;; Files and arguments that are none.
+(try "(let ((p (open-output-file \"/dev/full\"))) (write 'lost p) (close-port p) 'done)")
+(try "(let ((p (open-output-file \"/dev/full\"))) (write (make-string 10000 #\\a) p) 'done)")
+(try "(open-input-file \"/\")")
+(try "(open-input-file \"/dev/null\\x0;x\")")
+(try "(file-exists? \"/dev/null\\x0;x\")")
+(try "(make-string 2 'a)")
+(try "(make-bytevector 2 256)")
+(try "(number->string 10 1)")
+(try "(string->number \"10\" 37)")
+(try "(let-syntax ((m (syntax-rules () ((_ x ...) 'x)))) (m 1 2))")
+(try "(let-syntax ((m (syntax-rules () ((_ (x ...) ...) '(x ...))))) (m (1 2) (3)))")
 ;; Sizes.
 (define huge (- (expt 2 62) 1))
 (for-each (lambda (f) (short (lambda () (f huge))))
