@@ -41,6 +41,7 @@ static V unwind(C *c, V target, V payload)
 V throw(C * c, V payload, bool continuable)
 {
     V handlers = c->handlers;
+    c->exit = 0; /* an error on the way out */
     if (handlers == NIL)
         return unwind(c, 0, payload);
     V h = CAR(handlers);
@@ -214,6 +215,7 @@ static R p_dynamic_wind(C *c, V before, V thunk, V after)
     v = apply(c, thunk, 0, NULL);
     V target = c->target, payload = c->payload, trace = c->trace;
     V traced = c->traced, inner = c->handlers, inner_params = c->params;
+    V exit = c->exit;
     mem_set(&c->handlers, handlers);
     mem_set(&c->params, params);
     V a = apply(c, after, 0, NULL);
@@ -225,6 +227,7 @@ static R p_dynamic_wind(C *c, V before, V thunk, V after)
     mem_set(&c->payload, payload);
     mem_set(&c->trace, trace);
     c->traced = traced;
+    c->exit = exit;
     return RET(v);
 }
 
