@@ -1,6 +1,7 @@
 /* bignum.c - integers that do not fit a fixnum, by the methods of the school. */
 #include "scheme.h"
 
+#include <float.h>
 #include <string.h>
 
 static struct bignum *make(size_t limbs)
@@ -248,12 +249,51 @@ double big_to_double(V x)
     for (intptr_t i = 0; i < low && !sticky; i++)
         sticky = b->limbs[i / 32] >> (i % 32) & 1;
     double d = (double)(top | sticky);
-    for (; low > 0; low--) {
+    for (; low > 0 && d <= DBL_MAX; low--)
         d *= 2;
-        if (d > 1.7e308)
-            break;
-    }
     return b->negative ? -d : d;
+}
+
+/* Binary digits of the magnitude. */
+size_t big_bits(V x)
+{
+    struct bignum *b = big(x);
+    size_t n = LENGTH(b);
+    return n == 0 ? 0 : n * 32 - (unsigned)__builtin_clz(b->limbs[n - 1]);
+}
+
+/* x * 2^n, towards negative infinity if n is negative. */
+V big_shift(V x, intptr_t n)
+{
+    struct bignum *b = big(x);
+    size_t length = LENGTH(b);
+    if (n >= 0) {
+        size_t limbs = (size_t)n / 32;
+        struct bignum *r = make(length + limbs + 1);
+        uint64_t carry = 0;
+        for (size_t i = 0; i <= length; i++) {
+            carry |= (uint64_t)(i < length ? b->limbs[i] : 0) << (n % 32);
+            r->limbs[limbs + i] = (uint32_t)carry;
+            carry >>= 32;
+        }
+        r->negative = b->negative;
+        return normal(r);
+    }
+    size_t bits = -(size_t)n, limbs = bits / 32;
+    if (limbs >= length)
+        return FIX(b->negative ? -1 : 0);
+    struct bignum *r = make(length - limbs);
+    bool lost = false;
+    for (size_t i = 0; i < limbs; i++)
+        lost |= b->limbs[i] != 0;
+    lost |= (b->limbs[limbs] & ((UINT64_C(1) << bits % 32) - 1)) != 0;
+    for (size_t i = limbs; i < length; i++) {
+        uint64_t two = i + 1 < length ? (uint64_t)b->limbs[i + 1] << 32 : 0;
+        r->limbs[i - limbs] = (uint32_t)((two | b->limbs[i]) >> bits % 32);
+    }
+    r->negative = b->negative;
+    V v = normal(r);
+    return b->negative && lost ? big_add(v, FIX(1), true) : v;
 }
 
 V big_from_double(double d)

@@ -4,6 +4,9 @@
 
 V current_file = FALSE;
 
+/* Until the prelude has been read: its references to global variables, its macros. */
+static V sealed = FALSE, references = NIL, macros = NIL;
+
 N *bad_syntax(C *c, const char *message, V form)
 {
     fail1(c, message, strip(form));
@@ -42,6 +45,8 @@ static N *reference(C *c, V id, V scope)
         n->op = OP_GLOBAL;
         mem_init(&n->k[0], what);
         mem_init(&n->k[1], current_file);
+        if (sealed == FALSE)
+            mem_set(&references, cons((V)n, references));
         return n;
     }
     bool checked = INT(what) >= INT(SCOPE(where)->checked);
@@ -292,7 +297,7 @@ N *compile_toplevel(C *c, V x)
 
 /* Forms within a top-level `begin` are compiled one after another, as macros may be
  * defined by one for the next. */
-V eval_toplevel(C *c, V x)
+static V eval_form(C *c, V x)
 {
     V syntax;
     while ((syntax = head(x, 0)) != 0 && list_length(x) >= 0) {
@@ -310,11 +315,13 @@ V eval_toplevel(C *c, V x)
             return UNWIND;
         if (d == D_SYNTAX) {
             mem_set(&SYM(strip(id))->syntax, forms);
+            if (sealed == FALSE)
+                mem_set(&macros, cons(forms, macros));
             return UNSPEC;
         }
         V v = UNSPEC;
         for (; IS_PAIR(forms); forms = CDR(forms)) {
-            v = eval_toplevel(c, CAR(forms));
+            v = eval_form(c, CAR(forms));
             if (v == UNWIND)
                 return v;
         }
@@ -324,4 +331,53 @@ V eval_toplevel(C *c, V x)
     if (n == NULL)
         return UNWIND;
     return n->exec(c, n, NULL).v;
+}
+
+V eval_toplevel(C *c, V x)
+{
+    if (circular(x, sym("quote")))
+        return fail1(c, "a circle that is not quoted", x);
+    return eval_form(c, x);
+}
+
+/* --- the prelude ---------------------------------------------------------------- */
+
+/* A symbol with the same value, which no program can change. */
+static V private_symbol(V copies, V s)
+{
+    V copy = table_get(copies, s, 0);
+    if (copy != 0)
+        return copy;
+    struct symbol *n = mem_words(6);
+    n->header = T_SYMBOL | (V)1 << 16;
+    n->hash = SYM(s)->hash;
+    mem_init(&n->name, SYM(s)->name);
+    mem_init(&n->value, SYM(s)->value);
+    mem_init(&n->syntax, SYM(s)->syntax);
+    table_set(copies, s, (V)n);
+    return (V)n;
+}
+
+static void seal_template(V copies, V *slot)
+{
+    for (; IS_PAIR(*slot); slot = &CDR(*slot))
+        seal_template(copies, &CAR(*slot));
+    if (IS_SYMBOL(*slot) && SYM(*slot)->value != 0)
+        mem_set(slot, private_symbol(copies, *slot));
+}
+
+/* From now on what a program defines does not change what the prelude does. */
+void seal_prelude(void)
+{
+    V copies = make_table(false);
+    for (V l = references; IS_PAIR(l); l = CDR(l)) {
+        N *n = (N *)CAR(l);
+        mem_set(&n->k[0], private_symbol(copies, n->k[0]));
+    }
+    for (V l = macros; IS_PAIR(l); l = CDR(l))
+        for (V r = ((struct macro *)CAR(l))->rules; IS_PAIR(r); r = CDR(r))
+            seal_template(copies, &CAR(CDR(CAR(r))));
+    mem_set(&references, NIL);
+    mem_set(&macros, NIL);
+    sealed = TRUE;
 }

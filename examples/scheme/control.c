@@ -41,6 +41,7 @@ static V unwind(C *c, V target, V payload)
 V throw(C * c, V payload, bool continuable)
 {
     V handlers = c->handlers;
+    c->exit = 0; /* an error on the way out */
     if (handlers == NIL)
         return unwind(c, 0, payload);
     V h = CAR(handlers);
@@ -214,6 +215,7 @@ static R p_dynamic_wind(C *c, V before, V thunk, V after)
     v = apply(c, thunk, 0, NULL);
     V target = c->target, payload = c->payload, trace = c->trace;
     V traced = c->traced, inner = c->handlers, inner_params = c->params;
+    V exit = c->exit;
     mem_set(&c->handlers, handlers);
     mem_set(&c->params, params);
     V a = apply(c, after, 0, NULL);
@@ -225,6 +227,7 @@ static R p_dynamic_wind(C *c, V before, V thunk, V after)
     mem_set(&c->payload, payload);
     mem_set(&c->trace, trace);
     c->traced = traced;
+    c->exit = exit;
     return RET(v);
 }
 
@@ -254,7 +257,9 @@ static R p_apply(C *c, size_t n, const V *a)
         V args[8];
         for (; i < fixed; i++)
             args[i] = a[i + 1];
-        for (V l = a[n - 1]; n > 1 && IS_PAIR(l); l = CDR(l))
+        /* Another goroutine may have made the list longer since. */
+        size_t all = fixed + (size_t)more;
+        for (V l = a[n - 1]; i < all && IS_PAIR(l); l = CDR(l))
             args[i++] = CAR(l);
         return invoke(c, a[0], i, args);
     }
@@ -274,43 +279,50 @@ static R p_procedure_p(C *c, V x)
 
 /* --- promises, parameters -------------------------------------------------------- */
 
+/* What a promise stands for: #t and the value, or #f (1: `delay-force`) and a thunk.
+ * It is in a box that promises share (R7RS, 4.2.5), and replaced as a whole: other
+ * goroutines may look at it meanwhile. */
+V make_promise(V kind, V value)
+{
+    V content = cons(kind, value);
+    V box = cons(content, NIL);
+    struct promise *p = mem_words(2);
+    p->header = T_PROMISE;
+    mem_init(&p->box, box);
+    return (V)p;
+}
+
 static R p_make_promise(C *c, V x)
 {
     (void)c;
-    if (IS(x, T_PROMISE))
-        return RET(x);
-    V box = cons(TRUE, x);
-    struct promise *p = mem_words(3);
-    p->header = T_PROMISE;
-    mem_init(&p->value, box);
-    return RET((V)p);
+    return RET(IS(x, T_PROMISE) ? x : make_promise(TRUE, x));
 }
 
 static R p_force(C *c, V x)
 {
+    static thr_lock forcing;
     if (!IS(x, T_PROMISE))
         return RET(x);
     struct promise *p = (struct promise *)x;
     for (;;) {
-        V box = p->value;
-        if (CAR(box) == TRUE)
-            return RET(CDR(box));
-        bool chain = CAR(box) == FIX(1);
-        V v = apply(c, CDR(box), 0, NULL);
+        V content = CAR(p->box);
+        if (CAR(content) == TRUE)
+            return RET(CDR(content));
+        V v = apply(c, CDR(content), 0, NULL);
         if (v == UNWIND)
             return RET(v);
-        box = p->value; /* the thunk may have forced it */
-        if (CAR(box) == TRUE)
-            continue;
-        if (chain && IS(v, T_PROMISE)) {
-            V other = ((struct promise *)v)->value;
-            mem_set(&CDR(box), CDR(other));
-            mem_set(&CAR(box), CAR(other));
-            mem_set(&((struct promise *)v)->value, box);
-        } else {
-            mem_set(&CDR(box), v);
-            mem_set(&CAR(box), TRUE);
+        bool chain = CAR(content) == FIX(1) && IS(v, T_PROMISE);
+        V done = chain ? 0 : cons(TRUE, v);
+        thr_acquire(&forcing);
+        /* Unless somebody has forced it since: the thunk, or another goroutine. */
+        if (CAR(p->box) == content && chain) {
+            struct promise *other = (struct promise *)v;
+            mem_set(&CAR(p->box), CAR(other->box));
+            mem_set(&other->box, p->box);
+        } else if (CAR(p->box) == content) {
+            mem_set(&CAR(p->box), done);
         }
+        thr_release(&forcing);
     }
 }
 
@@ -337,6 +349,8 @@ static R p_parameterize(C *c, V l, V thunk)
 {
     V saved = c->params, params = saved;
     for (; IS_PAIR(l); l = CDR(l)) {
+        if (!IS_PAIR(CAR(l)))
+            return RET(wrong_type(c, "parameterize", CAR(l)));
         V p = CAR(CAR(l)), v = CDR(CAR(l));
         if (!IS_PROC(p) || PROC(p)->code != parameter_code)
             return RET(wrong_type(c, "parameterize", p));
@@ -373,7 +387,7 @@ static R p_error_irritants(C *c, V x)
 {
     if (!IS(x, T_ERROR))
         return RET(wrong_type(c, "error-object-irritants", x));
-    return RET(ERR(x)->irritants);
+    return RET(append2(ERR(x)->irritants, NIL)); /* ours stays a list */
 }
 
 static R p_read_error_p(C *c, V x)

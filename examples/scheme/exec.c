@@ -194,11 +194,8 @@ R x_case(C *c, N *n, V *env)
 
 R x_delay(C *c, N *n, V *env)
 {
-    V box = cons(n->index != 0 ? FIX(1) : FALSE, x_lambda(c, n, env).v);
-    struct promise *p = mem_words(3);
-    p->header = T_PROMISE;
-    mem_init(&p->value, box);
-    return RET((V)p);
+    V thunk = x_lambda(c, n, env).v;
+    return RET(make_promise(n->index != 0 ? FIX(1) : FALSE, thunk));
 }
 
 /* --- calls ----------------------------------------------------------------- */

@@ -94,6 +94,8 @@ V make_macro(C *c, V spec, V scope)
     if (!IS_PAIR(spec) || !is_id(CAR(spec)) ||
         strip(CAR(spec)) != sym("syntax-rules") || !IS_PAIR(CDR(spec)))
         return fail1(c, "not a syntax-rules form", strip(spec));
+    if (circular(spec, 0))
+        return fail(c, "a macro with a circle", NIL);
     V rest = CDR(spec), ellipsis = sym_ellipsis;
     if (is_id(CAR(rest))) {
         ellipsis = CAR(rest);
@@ -130,12 +132,14 @@ static bool is_ellipsis(struct match *m, V x)
 
 static bool match(struct match *m, V pattern, V form);
 
+/* How many pairs a list has, which may end with anything; a circle has none. */
 static size_t pairs(V l)
 {
-    size_t n = 0;
+    struct circle_check k = CIRCLE_CHECK;
     for (; IS_PAIR(l); l = CDR(l))
-        n++;
-    return n;
+        if (closes(&k, l))
+            return 0;
+    return k.n;
 }
 
 /* Binds each variable of a pattern that has an ellipsis behind it to what it is in
@@ -267,6 +271,8 @@ static V instantiate(C *c, struct match *m, V template)
 {
     if (is_id(template)) {
         V b = binding(template, m->bindings);
+        if (b != 0 && IS(CDR(b), T_VALUES))
+            return fail1(c, "too few ellipses behind", strip(template));
         if (b != 0)
             return CDR(b);
         b = binding(template, m->renames);

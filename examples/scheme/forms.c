@@ -20,6 +20,8 @@
 #define FORM_ENUM(name, text) F_##name,
 enum form { F_NONE, FORMS(FORM_ENUM) F_END };
 static V ids[F_END]; /* aliases of the names */
+/* What quasiquote calls, whatever the program defines. */
+static V to_vector, list_, append_, cons_;
 
 void syntax_init(void)
 {
@@ -27,6 +29,10 @@ void syntax_init(void)
     SYM(sym(text))->syntax = FIX(F_##name);                                    \
     ids[F_##name] = make_alias(sym(text), 0);
     FORMS(FORM_INIT)
+    to_vector = SYM(sym("list->vector"))->value;
+    list_ = SYM(sym("list"))->value;
+    append_ = SYM(sym("append"))->value;
+    cons_ = SYM(sym("cons"))->value;
     expand_init();
 }
 
@@ -53,11 +59,6 @@ static V second(V x)
     return CAR(CDR(x));
 }
 
-static V global_proc(const char *name)
-{
-    return SYM(sym(name))->value;
-}
-
 /* --- definitions ------------------------------------------------------------ */
 
 static V record_proc(enum code_kind kind, V name, size_t required, size_t slots,
@@ -79,7 +80,7 @@ static intptr_t field_index(V fields, V name)
     return -1;
 }
 
-/* Definitions of constants: the type and its procedures. */
+/* Definitions of constants: the type and its procedures; 0: bad syntax. */
 static V record_definitions(V x)
 {
     V name = second(x), constructor = CAR(CDR(CDR(x)));
@@ -91,6 +92,8 @@ static V record_definitions(V x)
         fields = cons(IS_PAIR(CAR(l)) ? CAR(CAR(l)) : CAR(l), fields);
     fields = reverse(fields);
     size_t count = (size_t)list_length(fields);
+    if (count > UINT16_MAX - 2)
+        return 0;
     struct record_type *t = mem_words(3);
     t->header = T_RECORD_TYPE;
     mem_init(&t->name, strip(name));
@@ -101,14 +104,17 @@ static V record_definitions(V x)
         V args = IS_PAIR(constructor) ? CDR(constructor) : fields;
         V make = IS_PAIR(constructor) ? CAR(constructor) : constructor;
         V index = NIL;
+        intptr_t given = list_length(args);
+        if (given < 0 || given > UINT16_MAX)
+            return 0;
         for (V l = args; IS_PAIR(l); l = CDR(l)) {
             intptr_t i = field_index(fields, CAR(l));
             if (i < 0)
-                return CAR(l);
+                return 0;
             index = cons(FIX(i), index);
         }
-        V proc = record_proc(CODE_MAKE, make, (size_t)list_length(args),
-                             count + 2, cons((V)t, reverse(index)));
+        V proc = record_proc(CODE_MAKE, make, (size_t)given, count + 2,
+                             cons((V)t, reverse(index)));
         definitions = cons(LIST(ids[F_DEFINE], make, proc), definitions);
     }
     if (predicate != FALSE)
@@ -135,7 +141,7 @@ static bool feature(V x)
 {
     if (is_id(x)) {
         static const char *const have[] = {"else", "r7rs", "tarn-scheme",
-                                           "exact-closed", "full-unicode"};
+                                           "exact-closed"};
         V s = strip(x);
         for (size_t i = 0; i < sizeof have / sizeof *have; i++)
             if (s == sym(have[i]))
@@ -189,7 +195,7 @@ enum definition definition(C *c, V syntax, V x, V scope, V *id, V *value)
         if (n < 4)
             break;
         *value = record_definitions(x);
-        if (is_id(*value))
+        if (*value == 0)
             break;
         return D_SPLICE;
     case F_CONDEXPAND:
@@ -331,16 +337,18 @@ static N *case_form(C *c, V x, V scope, bool tail)
         V clause = CAR(l);
         if (list_length(clause) < 2)
             return bad_syntax(c, "bad clause", clause);
-        if (is_form(second(clause), scope, F_ARROW) && !is_id(key)) {
+        bool arrow = is_form(second(clause), scope, F_ARROW);
+        if (arrow && list_length(clause) != 3)
+            return bad_syntax(c, "bad clause", clause);
+        if (arrow && !is_id(key)) {
             V t = make_alias(sym("key"), 0);
             V again = cons(CAR(x), cons(t, CDR(CDR(x))));
             return compile(c, LIST(ids[F_LET], LIST(LIST(t, key)), again),
                            scope, tail, FALSE);
         }
-        N *n =
-            is_form(second(clause), scope, F_ARROW)
-                ? compile(c, LIST(second(CDR(clause)), key), scope, tail, FALSE)
-                : sequence(c, CDR(clause), scope, tail);
+        N *n = arrow ? compile(c, LIST(second(CDR(clause)), key), scope, tail,
+                               FALSE)
+                     : sequence(c, CDR(clause), scope, tail);
         if (n == NULL)
             return NULL;
         if (is_form(CAR(clause), scope, F_ELSE))
@@ -370,7 +378,7 @@ static V quasi(V x, V scope, int depth)
         V l = NIL;
         for (size_t i = LENGTH(x); i > 0; i--)
             l = cons(VEC(x)->items[i - 1], l);
-        return LIST(global_proc("list->vector"), quasi(l, scope, depth));
+        return LIST(to_vector, quasi(l, scope, depth));
     }
     if (!IS_PAIR(x))
         return LIST(ids[F_QUOTE], x);
@@ -379,22 +387,22 @@ static V quasi(V x, V scope, int depth)
     if (two && is_form(first, scope, F_UNQUOTE)) {
         if (depth == 1)
             return second(x);
-        return LIST(global_proc("list"), LIST(ids[F_QUOTE], first),
+        return LIST(list_, LIST(ids[F_QUOTE], first),
                     quasi(second(x), scope, depth - 1));
     }
     if (two && is_form(first, scope, F_QUASIQUOTE))
-        return LIST(global_proc("list"), LIST(ids[F_QUOTE], first),
+        return LIST(list_, LIST(ids[F_QUOTE], first),
                     quasi(second(x), scope, depth + 1));
     if (IS_PAIR(first) && is_form(CAR(first), scope, F_SPLICING) &&
         IS_PAIR(CDR(first)) && depth == 1) {
         V rest = quasi(CDR(x), scope, depth);
-        return LIST(global_proc("append"), second(first), rest);
+        return LIST(append_, second(first), rest);
     }
     bool inner = IS_PAIR(first) && is_form(CAR(first), scope, F_SPLICING);
-    V head = inner ? LIST(global_proc("cons"), LIST(ids[F_QUOTE], CAR(first)),
+    V head = inner ? LIST(cons_, LIST(ids[F_QUOTE], CAR(first)),
                           quasi(CDR(first), scope, depth - 1))
                    : quasi(first, scope, depth);
-    return LIST(global_proc("cons"), head, quasi(CDR(x), scope, depth));
+    return LIST(cons_, head, quasi(CDR(x), scope, depth));
 }
 
 /* --- all of them ----------------------------------------------------------------- */
@@ -402,6 +410,8 @@ static V quasi(V x, V scope, int depth)
 static N *case_lambda(C *c, V x, V scope, V name)
 {
     size_t n = (size_t)list_length(CDR(x));
+    if (n > UINT16_MAX)
+        return bad_syntax(c, "too many clauses", CAR(x));
     N *node_ = node(c, x_case_lambda, n + 1);
     node_->index = (uint16_t)n;
     size_t i = 0;

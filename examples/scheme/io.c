@@ -1,6 +1,8 @@
 /* io.c - primitives for ports, files, time and the collector. */
 #include "port.h"
 
+#include <string.h>
+
 static V current_input, current_output, current_error;
 
 static V parameter_value(C *c, V parameter)
@@ -17,6 +19,16 @@ static V output(C *c, const char *who, V port)
         PORT(port)->open == FALSE)
         return wrong_type(c, who, port);
     return port;
+}
+
+/* After what may have written to a file: has it? */
+static R written(C *c, V port)
+{
+    if (PORT(port)->failed == FALSE)
+        return RET(UNSPEC);
+    PORT(port)->failed = FALSE;
+    V l = cons(port, NIL);
+    return RET(throw(c, make_error(E_FILE, "cannot write to", l), false));
 }
 
 static V input(C *c, const char *who, V port)
@@ -42,28 +54,28 @@ static R p_write(C *c, V x, V port)
 {
     OUTPUT("write");
     print(c, x, port, true, false);
-    return RET(UNSPEC);
+    return written(c, port);
 }
 
 static R p_write_shared(C *c, V x, V port)
 {
     OUTPUT("write-shared");
     print(c, x, port, true, true);
-    return RET(UNSPEC);
+    return written(c, port);
 }
 
 static R p_display(C *c, V x, V port)
 {
     OUTPUT("display");
     print(c, x, port, false, false);
-    return RET(UNSPEC);
+    return written(c, port);
 }
 
 static R p_newline(C *c, V port)
 {
     OUTPUT("newline");
     port_put(port, '\n');
-    return RET(UNSPEC);
+    return written(c, port);
 }
 
 static R p_write_char(C *c, V ch, V port)
@@ -72,7 +84,7 @@ static R p_write_char(C *c, V ch, V port)
     if (!IS_CHAR(ch))
         return RET(wrong_type(c, "write-char", ch));
     port_put(port, CODEPOINT(ch));
-    return RET(UNSPEC);
+    return written(c, port);
 }
 
 static R p_write_u8(C *c, V x, V port)
@@ -81,7 +93,7 @@ static R p_write_u8(C *c, V x, V port)
     if (!IS_FIX(x) || INT(x) < 0 || INT(x) > 255)
         return RET(wrong_type(c, "write-u8", x));
     port_put(port, (uint32_t)INT(x));
-    return RET(UNSPEC);
+    return written(c, port);
 }
 
 static R p_write_string(C *c, V s, V port)
@@ -90,14 +102,14 @@ static R p_write_string(C *c, V s, V port)
     if (!IS_STRING(s))
         return RET(wrong_type(c, "write-string", s));
     print(c, s, port, false, false);
-    return RET(UNSPEC);
+    return written(c, port);
 }
 
 static R p_flush(C *c, V port)
 {
     OUTPUT("flush-output-port");
     port_flush(port);
-    return RET(UNSPEC);
+    return written(c, port);
 }
 
 static R p_read(C *c, V port)
@@ -176,7 +188,7 @@ static R p_open_input_string(C *c, V s)
 {
     if (!IS_STRING(s))
         return RET(wrong_type(c, "open-input-string", s));
-    return RET(open_string_input(s));
+    return RET(open_string_input(substring(s, 0, STR(s)->text->length)));
 }
 
 static R p_open_output_string(C *c)
@@ -224,12 +236,21 @@ static R no_file(C *c, const char *what, V path)
     return RET(throw(c, make_error(E_FILE, what, l), false));
 }
 
+/* For the system; NULL: no file has such a name. */
+static const char *file_name(V path)
+{
+    struct text *t = STR(path)->text;
+    size_t n;
+    const char *s = to_utf8(t, 0, t->length, &n);
+    return memchr(s, 0, n) == NULL ? s : NULL;
+}
+
 static R open_path(C *c, const char *who, V path, bool in, bool binary)
 {
     if (!IS_STRING(path))
         return RET(wrong_type(c, who, path));
-    struct text *t = STR(path)->text;
-    int fd = open_file(to_utf8(t, 0, t->length, NULL), !in);
+    const char *name = file_name(path);
+    int fd = name != NULL ? open_file(name, !in) : -1;
     if (fd < 0)
         return no_file(c, "cannot open", path);
     return RET(open_port(fd, in, binary));
@@ -260,7 +281,7 @@ static R p_close(C *c, V port)
     if (!IS_PORT(port))
         return RET(wrong_type(c, "close-port", port));
     port_close(port);
-    return RET(UNSPEC);
+    return written(c, port);
 }
 
 #define PORT_TEST(name, condition)                                             \
@@ -287,16 +308,16 @@ static R p_file_exists(C *c, V path)
 {
     if (!IS_STRING(path))
         return RET(wrong_type(c, "file-exists?", path));
-    struct text *t = STR(path)->text;
-    return RET(BOOL(file_exists(to_utf8(t, 0, t->length, NULL))));
+    const char *name = file_name(path);
+    return RET(BOOL(name != NULL && file_exists(name)));
 }
 
 static R p_delete_file(C *c, V path)
 {
     if (!IS_STRING(path))
         return RET(wrong_type(c, "delete-file", path));
-    struct text *t = STR(path)->text;
-    if (!file_delete(to_utf8(t, 0, t->length, NULL)))
+    const char *name = file_name(path);
+    if (name == NULL || !file_delete(name))
         return no_file(c, "cannot delete", path);
     return RET(UNSPEC);
 }

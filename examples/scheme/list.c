@@ -87,8 +87,8 @@ static R p_cons_star(C *c, size_t n, const V *a)
 
 static R p_make_list(C *c, V n, V fill)
 {
-    if (!IS_FIX(n) || INT(n) < 0)
-        return RET(wrong_type(c, "make-list", n));
+    if (!size_ok(c, "make-list", n, sizeof(struct pair)))
+        return RET(UNWIND);
     V l = NIL;
     for (intptr_t i = INT(n); i > 0; i--)
         l = cons(fill == DEFAULT ? FALSE : fill, l);
@@ -124,7 +124,7 @@ static R p_reverse(C *c, V l)
 static R p_list_tail(C *c, V l, V k)
 {
     V x = l;
-    if (!IS_FIX(k))
+    if (!IS_FIX(k) || INT(k) < 0)
         return RET(wrong_type(c, "list-tail", k));
     for (intptr_t i = INT(k); i > 0; i--, x = CDR(x))
         if (!IS_PAIR(x))
@@ -153,10 +153,11 @@ static R p_list_set(C *c, V l, V k, V x)
 
 static R p_list_copy(C *c, V l)
 {
-    (void)c;
+    struct circle_check k = CIRCLE_CHECK;
     V end = l;
-    while (IS_PAIR(end))
-        end = CDR(end);
+    for (; IS_PAIR(end); end = CDR(end))
+        if (closes(&k, end))
+            return RET(wrong_type(c, "list-copy", l));
     return RET(append2(l, end));
 }
 
@@ -164,17 +165,23 @@ static R p_last_pair(C *c, V l)
 {
     if (!IS_PAIR(l))
         return RET(wrong_type(c, "last-pair", l));
-    while (IS_PAIR(CDR(l)))
-        l = CDR(l);
-    return RET(l);
+    struct circle_check k = CIRCLE_CHECK;
+    V last = l;
+    for (V next; next = CDR(last), IS_PAIR(next); last = next)
+        if (closes(&k, last))
+            return RET(wrong_type(c, "last-pair", l));
+    return RET(last);
 }
 
 enum { BY_EQ, BY_EQV, BY_EQUAL };
 
 static R find(C *c, const char *who, V x, V l, int by, V proc, bool pairs)
 {
+    struct circle_check k = CIRCLE_CHECK;
     for (; IS_PAIR(l); l = CDR(l)) {
         V y = CAR(l);
+        if (closes(&k, l))
+            return RET(wrong_type(c, who, l));
         if (pairs) {
             if (!IS_PAIR(y))
                 return RET(wrong_type(c, who, y));
@@ -309,8 +316,8 @@ bool range(C *c, const char *who, V from, V to, size_t length, size_t *lo,
 
 static R p_make_vector(C *c, V n, V fill)
 {
-    if (!IS_FIX(n) || INT(n) < 0)
-        return RET(wrong_type(c, "make-vector", n));
+    if (!size_ok(c, "make-vector", n, sizeof(V)))
+        return RET(UNWIND);
     return RET(make_vector((size_t)INT(n), fill == DEFAULT ? FALSE : fill));
 }
 

@@ -151,6 +151,7 @@ static void run(void *unused)
     if (!settle(c,
                 load_port(c, open_string_input(text), string_from("prelude"))))
         return;
+    seal_prelude();
     bool interactive = true, stats = false, going = true;
     for (int i = 1; i < start.argc && going; i++) {
         const char *a = start.argv[i];
@@ -173,6 +174,11 @@ static void run(void *unused)
         prompt(c);
     port_flush(stdout_port);
     port_flush(stderr_port);
+    if (PORT(stdout_port)->failed == TRUE) {
+        port_puts(stderr_port, "scheme: cannot write the output\n");
+        port_flush(stderr_port);
+        start.status = 1;
+    }
     if (stats)
         print_statistics();
 }

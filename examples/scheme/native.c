@@ -2,6 +2,7 @@
  * native calls. This file is not compiled as managed code. */
 #include "scheme.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
@@ -148,8 +149,13 @@ struct io {
 static void *do_open(void *arg)
 {
     struct io *io = arg;
+    struct stat st;
     io->fd = open(io->path, io->write ? O_WRONLY | O_CREAT | O_TRUNC : O_RDONLY,
                   0666);
+    if (io->fd >= 0 && fstat(io->fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        close(io->fd);
+        io->fd = -1;
+    }
     return NULL;
 }
 
@@ -177,6 +183,8 @@ static void *do_write(void *arg)
     struct io *io = arg;
     while (io->n > 0) {
         ssize_t n = write(io->fd, io->data, io->n);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0)
             break;
         io->data += n;
@@ -185,10 +193,11 @@ static void *do_write(void *arg)
     return NULL;
 }
 
-void write_all(int fd, const char *s, size_t n)
+bool write_all(int fd, const char *s, size_t n)
 {
     struct io io = {.fd = fd, .data = (char *)(uintptr_t)s, .n = n};
     mem_native(do_write, &io);
+    return io.n == 0;
 }
 
 static void *do_read(void *arg)
@@ -267,6 +276,11 @@ int64_t wall_clock_us(void)
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+size_t physical_memory(void)
+{
+    return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 bool is_terminal(int fd)

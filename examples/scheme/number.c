@@ -14,15 +14,34 @@ bool is_number(V v)
     return is_exact_integer(v) || IS_FLO(v) || IS_RATIO(v);
 }
 
+static V num_gcd(V a, V b);
+static void divide(V a, V b, V *q, V *r);
+
+static double ratio_to_double(V n, V d)
+{
+    intptr_t shift = (intptr_t)big_bits(d) - (intptr_t)big_bits(n);
+    if (IS_FIX(n) && IS_FIX(d) && big_bits(n) <= 53 && big_bits(d) <= 53)
+        return (double)INT(n) / (double)INT(d);
+    /* A quotient of 66 bits or so, with a last one for what lies below. */
+    V q, r;
+    shift += 66;
+    if (shift >= 0)
+        divide(big_shift(n, shift), d, &q, &r);
+    else
+        divide(n, big_shift(d, -shift), &q, &r);
+    q = big_shift(q, 1);
+    if (r != FIX(0))
+        q = num_add(NULL, q, FIX(num_cmp(n, FIX(0))));
+    shift = shift < -4000 ? -4000 : shift > 4000 ? 4000 : shift;
+    return ldexp(to_double(q), (int)(-shift - 1));
+}
+
 double to_double(V v)
 {
     if (IS_RATIO(v))
-        return to_double(RATIO(v)->num) / to_double(RATIO(v)->den);
+        return ratio_to_double(RATIO(v)->num, RATIO(v)->den);
     return IS_FIX(v) ? (double)INT(v) : IS_FLO(v) ? FLO(v) : big_to_double(v);
 }
-
-static V num_gcd(V a, V b);
-static void divide(V a, V b, V *q, V *r);
 
 static V numerator(V v)
 {
@@ -55,6 +74,8 @@ static V make_ratio(V n, V d)
 /* a's numerator times b's denominator */
 #define CROSS(a, b) num_mul(NULL, numerator(a), denominator(b))
 #define DENOMINATORS(a, b) num_mul(NULL, denominator(a), denominator(b))
+
+static V exact_value(V x);
 
 static V not_number(C *c, const char *who, V a, V b)
 {
@@ -113,11 +134,14 @@ int num_cmp(V a, V b)
         double x = to_double(a), y = to_double(b);
         if (x != x || y != y)
             return 2;
-        if (x == y && IS_FLO(a) != IS_FLO(b) && fabs(x) < 1e300 &&
-            fabs(x) > 9e15 && !ANY_RATIO(a, b))
-            return big_cmp(IS_FLO(a) ? big_from_double(x) : a,
-                           IS_FLO(b) ? big_from_double(y) : b);
-        return (x > y) - (x < y);
+        if (x != y || IS_FLO(a) == IS_FLO(b) ||
+            (fabs(x) < 9e15 && !ANY_RATIO(a, b)))
+            return (x > y) - (x < y);
+        /* The exact one may have been rounded to the other. */
+        if (isinf(x))
+            return (x > 0) == IS_FLO(a) ? 1 : -1;
+        return num_cmp(IS_FLO(a) ? exact_value(a) : a,
+                       IS_FLO(b) ? exact_value(b) : b);
     }
     if (ANY_RATIO(a, b))
         return num_cmp(CROSS(a, b), CROSS(b, a));
@@ -399,10 +423,9 @@ static V exact_value(V x)
     int exponent;
     double m = frexp(FLO(x), &exponent);
     V n = big_from_double(ldexp(m, 53));
-    V power = FIX(1);
-    for (int i = 0; i < (exponent < 53 ? 53 - exponent : exponent - 53); i++)
-        power = num_mul(NULL, power, FIX(2));
-    return exponent < 53 ? make_ratio(n, power) : num_mul(NULL, n, power);
+    if (exponent >= 53)
+        return big_shift(n, exponent - 53);
+    return make_ratio(n, big_shift(FIX(1), 53 - exponent));
 }
 
 static R p_numerator(C *c, V x)
@@ -455,7 +478,9 @@ static R p_exact(C *c, V x)
 static V integer_sqrt(C *c, V n)
 {
     /* Newton's method from above. */
-    V x = big_from_double(sqrt(to_double(n)) * 1.000001 + 2);
+    V x = big_bits(n) < 1000
+              ? big_from_double(sqrt(to_double(n)) * 1.000001 + 2)
+              : big_shift(FIX(1), (intptr_t)(big_bits(n) + 1) / 2);
     for (;;) {
         V q, r, next;
         divide(n, x, &q, &r);
@@ -483,6 +508,8 @@ static R p_sqrt(C *c, V x)
         V s = x == FIX(0) ? x : integer_sqrt(c, x);
         if (num_cmp(num_mul(c, s, s), x) == 0)
             return RET(s);
+        if (big_bits(x) >= 1000)
+            return RET(flonum(to_double(s)));
     }
     if (IS_RATIO(x)) {
         R n = p_sqrt(c, RATIO(x)->num), d = p_sqrt(c, RATIO(x)->den);
@@ -497,6 +524,9 @@ static R p_expt(C *c, V a, V b)
     if (!is_number(a) || !is_number(b))
         return RET(not_number(c, "expt", a, b));
     if (IS_FIX(b) && INT(b) >= 0) {
+        if (is_exact_integer(a) && big_bits(a) > 1 &&
+            !size_ok(c, "expt", FIX(INT(b) / 8), big_bits(a) - 1))
+            return RET(UNWIND);
         V r = FIX(1);
         for (intptr_t e = INT(b); e > 0; e >>= 1) {
             if (e & 1)
@@ -506,8 +536,23 @@ static R p_expt(C *c, V a, V b)
         }
         return RET(r);
     }
-    if (IS_FIX(b) && !IS_FLO(a) && a != FIX(0))
-        return RET(num_div(c, FIX(1), p_expt(c, a, FIX(-INT(b))).v));
+    if (is_exact_integer(b) && !IS_FLO(a)) {
+        bool negative = num_cmp(b, FIX(0)) < 0;
+        if (a == FIX(0) && negative)
+            return RET(fail1(c, "division by zero", a));
+        if (a == FIX(0) || a == FIX(1))
+            return RET(a);
+        if (a == FIX(-1)) {
+            V half = big_shift(b, -1);
+            return RET(num_cmp(num_add(c, half, half), b) == 0 ? FIX(1) : a);
+        }
+        if (IS_BIG(b))
+            return RET(fail1(c, "expt: too large an exponent", b));
+    }
+    if (IS_FIX(b) && !IS_FLO(a)) {
+        R r = p_expt(c, a, int_to_value(-INT(b)));
+        return r.v == UNWIND ? r : RET(num_div(c, FIX(1), r.v));
+    }
     return RET(flonum(math(M_POW, to_double(a), to_double(b))));
 }
 
@@ -600,12 +645,41 @@ V number_to_string(V v, int radix)
     return string_from_n(s + i, sizeof s - i);
 }
 
+#define MAX_EXPONENT 100000 /* of an exact number */
+
 static bool is_digit(char ch, int radix)
 {
     int d = ch >= '0' && ch <= '9' ? ch - '0'
             : (ch | 32) >= 'a'     ? (ch | 32) - 'a' + 10
                                    : 99;
     return d < radix;
+}
+
+/* What a number with a point or exponent is exactly; FALSE if that is too large. */
+static V parse_exact(const char *s, size_t n)
+{
+    char *digits = mem_bytes(n + 1);
+    size_t i = s[0] == '+' || s[0] == '-', used = 0;
+    intptr_t exponent = 0, given = 0;
+    for (bool point = false; i < n && (s[i] | 32) != 'e'; i++) {
+        if (s[i] == '.')
+            point = true;
+        else
+            digits[used++] = s[i];
+        exponent -= point && s[i] != '.';
+    }
+    bool negative = i + 1 < n && s[i + 1] == '-';
+    for (; i < n; i++)
+        if (is_digit(s[i], 10) && given < MAX_EXPONENT)
+            given = given * 10 + (s[i] - '0');
+    exponent += negative ? -given : given;
+    V v = big_parse(digits, used, 10);
+    if (s[0] == '-')
+        v = num_sub(NULL, FIX(0), v);
+    if (exponent > MAX_EXPONENT || exponent < -MAX_EXPONENT)
+        return v == FIX(0) ? v : FALSE;
+    V power = p_expt(NULL, FIX(10), FIX(exponent < 0 ? -exponent : exponent)).v;
+    return exponent < 0 ? make_ratio(v, power) : num_mul(NULL, v, power);
 }
 
 /* s ends with a zero byte. */
@@ -627,9 +701,11 @@ V parse_number(const char *s, size_t n, int radix)
         return FALSE;
     if (n == 6 && (s[0] == '+' || s[0] == '-')) {
         if (memcmp(s + 1, "inf.0", 5) == 0)
-            return flonum(s[0] == '-' ? -INFINITY : INFINITY);
+            return exactness == 'e'
+                       ? FALSE
+                       : flonum(s[0] == '-' ? -INFINITY : INFINITY);
         if (memcmp(s + 1, "nan.0", 5) == 0)
-            return flonum(NAN);
+            return exactness == 'e' ? FALSE : flonum(NAN);
     }
     size_t i = s[0] == '+' || s[0] == '-', start = i;
     while (i < n && is_digit(s[i], radix))
@@ -672,23 +748,29 @@ V parse_number(const char *s, size_t n, int radix)
         }
         if (i != n)
             return FALSE;
+        if (exactness == 'e')
+            return parse_exact(s, n);
         v = flonum(parse_double(s));
     }
     if (exactness == 'i' && !IS_FLO(v))
         return flonum(to_double(v));
-    if (exactness == 'e' && IS_FLO(v))
-        return isfinite(FLO(v)) ? exact_value(v) : FALSE;
     return v;
+}
+
+static bool radix_ok(V *radix)
+{
+    if (*radix == DEFAULT)
+        *radix = FIX(10);
+    return IS_FIX(*radix) && INT(*radix) >= 2 && INT(*radix) <= 36;
 }
 
 static R p_number_to_string(C *c, V x, V radix)
 {
     if (!is_number(x))
         return RET(wrong_type(c, "number->string", x));
-    int r = IS_FIX(radix) && INT(radix) >= 2 && INT(radix) <= 36
-                ? (int)INT(radix)
-                : 10;
-    return RET(number_to_string(x, r));
+    if (!radix_ok(&radix))
+        return RET(wrong_type(c, "number->string", radix));
+    return RET(number_to_string(x, (int)INT(radix)));
 }
 
 static R p_string_to_number(C *c, V s, V radix)
@@ -697,10 +779,9 @@ static R p_string_to_number(C *c, V s, V radix)
         return RET(wrong_type(c, "string->number", s));
     size_t n;
     char *text = to_utf8(STR(s)->text, 0, STR(s)->text->length, &n);
-    int r = IS_FIX(radix) && INT(radix) >= 2 && INT(radix) <= 36
-                ? (int)INT(radix)
-                : 10;
-    return RET(parse_number(text, n, r));
+    if (!radix_ok(&radix))
+        return RET(wrong_type(c, "string->number", radix));
+    return RET(parse_number(text, n, (int)INT(radix)));
 }
 
 #define BITS(name, text, op)                                                   \
@@ -718,12 +799,10 @@ static R p_shift(C *c, V a, V b)
 {
     if (!is_exact_integer(a) || !IS_FIX(b))
         return RET(wrong_type(c, "arithmetic-shift", IS_FIX(b) ? a : b));
-    if (INT(b) >= 0) {
-        R power = p_expt(c, FIX(2), b);
-        return RET(num_mul(c, a, power.v));
-    }
-    R power = p_expt(c, FIX(2), FIX(-INT(b)));
-    return p_floor_quotient(c, a, power.v);
+    if (INT(b) > 0 && a != FIX(0) &&
+        !size_ok(c, "arithmetic-shift", FIX(INT(b) / 8), 1))
+        return RET(UNWIND);
+    return RET(big_shift(a, a == FIX(0) ? 0 : INT(b)));
 }
 
 void number_init(void)

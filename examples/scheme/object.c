@@ -75,6 +75,25 @@ V make_error(int kind, const char *message, V irritants)
     return (V)e;
 }
 
+/* Is n a number of things of so many bytes each that one object may have? False with
+ * an error. No object takes more than half of the machine's memory: a program that
+ * asks for one is told so, where the process would end. */
+bool size_ok(C *c, const char *who, V n, size_t unit)
+{
+    static size_t memory;
+    if (!IS_FIX(n) || INT(n) < 0) {
+        wrong_type(c, who, n);
+        return false;
+    }
+    if (memory == 0)
+        memory = physical_memory();
+    if ((size_t)INT(n) <= memory / 2 / unit)
+        return true;
+    V l = cons(sym(who), cons(n, NIL));
+    fail(c, "too large an object for", l);
+    return false;
+}
+
 /* --- lists ----------------------------------------------------------------- */
 
 V list_of(size_t n, const V *v)
@@ -87,17 +106,11 @@ V list_of(size_t n, const V *v)
 
 intptr_t list_length(V l)
 {
-    intptr_t n = 0, check = 64;
-    V before = 0;
-    for (; IS_PAIR(l); l = CDR(l)) {
-        if (l == before)
-            return -1; /* a circle */
-        if (++n == check) {
-            before = l;
-            check *= 2;
-        }
-    }
-    return l == NIL ? n : -1;
+    struct circle_check k = CIRCLE_CHECK;
+    for (; IS_PAIR(l); l = CDR(l))
+        if (closes(&k, l))
+            return -1;
+    return l == NIL ? (intptr_t)k.n : -1;
 }
 
 V reverse(V l)
@@ -120,47 +133,6 @@ V append2(V a, V b)
     }
     mem_set(&CDR(last), b);
     return first;
-}
-
-static bool has_alias(V x)
-{
-    for (; IS_PAIR(x); x = CDR(x))
-        if (has_alias(CAR(x)))
-            return true;
-    if (IS(x, T_ALIAS))
-        return true;
-    if (IS_VECTOR(x))
-        for (size_t i = 0; i < LENGTH(x); i++)
-            if (has_alias(VEC(x)->items[i]))
-                return true;
-    return false;
-}
-
-static V strip_copy(V x)
-{
-    if (IS_PAIR(x)) {
-        V a = strip_copy(CAR(x));
-        return cons(a, strip_copy(CDR(x)));
-    }
-    if (IS_VECTOR(x)) {
-        V v = make_vector(LENGTH(x), FALSE);
-        for (size_t i = 0; i < LENGTH(x); i++)
-            mem_set(&VEC(v)->items[i], strip_copy(VEC(x)->items[i]));
-        return v;
-    }
-    while (IS(x, T_ALIAS))
-        x = ALIAS(x)->id;
-    return x;
-}
-
-V strip(V x)
-{
-    if (IS_OBJ(x) && !IS(x, T_ALIAS) && !IS_VECTOR(x))
-        return x;
-    /* A list with a circle has come from `eval` or `read`; it has no alias. */
-    if (IS_PAIR(x) && list_length(x) < 0 && !IS_PAIR(CAR(x)))
-        return x;
-    return has_alias(x) ? strip_copy(x) : x;
 }
 
 /* --- strings --------------------------------------------------------------- */
@@ -248,6 +220,8 @@ static uint32_t utf8_decode(const unsigned char *s, size_t n, size_t *used)
             return c;
         r = r << 6 | (s[i] & 0x3f);
     }
+    if (!is_scalar(r))
+        return c;
     *used = k;
     return r;
 }
@@ -365,39 +339,6 @@ bool eqv(V a, V b)
         return eqv(RATIO(a)->num, RATIO(b)->num) &&
                eqv(RATIO(a)->den, RATIO(b)->den);
     return false;
-}
-
-bool equal(V a, V b)
-{
-    for (;;) {
-        if (eqv(a, b))
-            return true;
-        if (IS_PAIR(a) && IS_PAIR(b)) {
-            if (!equal(CAR(a), CAR(b)))
-                return false;
-            a = CDR(a);
-            b = CDR(b);
-            continue;
-        }
-        if (!IS_OBJ(a) || !IS_OBJ(b) || TYPE(a) != TYPE(b))
-            return false;
-        switch (TYPE(a)) {
-        case T_STRING:
-            return string_equal(a, b);
-        case T_BYTES:
-            return HEADER(a) == HEADER(b) &&
-                   memcmp(BYTES(a)->data, BYTES(b)->data, LENGTH(a)) == 0;
-        case T_VECTOR:
-            if (HEADER(a) != HEADER(b))
-                return false;
-            for (size_t i = 0; i < LENGTH(a); i++)
-                if (!equal(VEC(a)->items[i], VEC(b)->items[i]))
-                    return false;
-            return true;
-        default:
-            return false;
-        }
-    }
 }
 
 /* --- hash tables ------------------------------------------------------------- */

@@ -13,6 +13,8 @@ static V make_port(bool input, bool binary, int fd)
     p->input = BOOL(input);
     p->binary = BOOL(binary);
     p->open = TRUE;
+    p->fold = FALSE;
+    p->failed = FALSE;
     p->fd = FIX(fd);
     return (V)p;
 }
@@ -128,7 +130,8 @@ int32_t port_peek(V port)
 static void flush_raw(struct port *p)
 {
     if (p->fd != FIX(-1) && p->input == FALSE && p->length > 0) {
-        write_all((int)INT(p->fd), (char *)p->text->chars, p->length);
+        if (!write_all((int)INT(p->fd), (char *)p->text->chars, p->length))
+            p->failed = TRUE;
         p->length = 0;
     }
 }

@@ -153,6 +153,8 @@
 (define (iota n . rest)
   (let ((start (if (pair? rest) (car rest) 0))
         (step (if (and (pair? rest) (pair? (cdr rest))) (cadr rest) 1)))
+    (if (not (exact-nonnegative-integer? n))
+        (error "wrong type of argument for" 'iota n))
     (let loop ((i (- n 1)) (l '()))
       (if (< i 0) l (loop (- i 1) (cons (+ start (* i step)) l))))))
 (define (filter keep? l)

@@ -134,6 +134,8 @@ static void print_list(struct printer *pr, V x)
 
 static void print_record(struct printer *pr, V x)
 {
+    if (label(pr, x))
+        return;
     struct record_type *t = (struct record_type *)REC(x)->type;
     port_puts_raw(pr->p, "#<");
     print_one(pr, t->name);
@@ -204,6 +206,8 @@ static void print_object(struct printer *pr, V x)
         print_record(pr, x);
         break;
     case T_ERROR:
+        if (label(pr, x))
+            return;
         port_puts_raw(pr->p, "#<error ");
         print_one(pr, ERR(x)->message);
         for (V l = ERR(x)->irritants; IS_PAIR(l); l = CDR(l)) {
@@ -259,6 +263,27 @@ static void print_one(struct printer *pr, V x)
     }
 }
 
+/* The values in an object that is printed with them; NULL if x is none. */
+static V *parts(V x, size_t *n)
+{
+    if (!IS_OBJ(x))
+        return NULL;
+    switch (TYPE(x)) {
+    case T_VECTOR:
+    case T_VALUES:
+        *n = LENGTH(x);
+        return VEC(x)->items;
+    case T_RECORD:
+        *n = (size_t)list_length(((struct record_type *)REC(x)->type)->fields);
+        return REC(x)->fields;
+    case T_ERROR:
+        *n = 2; /* message, irritants */
+        return &ERR(x)->message;
+    default:
+        return NULL;
+    }
+}
+
 /* Counts down; false if a datum is larger than that, or deep, or has a circle. */
 static bool small(V x, size_t *fuel, unsigned depth)
 {
@@ -266,25 +291,26 @@ static bool small(V x, size_t *fuel, unsigned depth)
         if (*fuel == 0 || depth == 0)
             return false;
         --*fuel;
-        if (IS_PAIR(x)) {
-            if (!small(CAR(x), fuel, depth - 1))
-                return false;
-            x = CDR(x);
-        } else if (IS_VECTOR(x)) {
-            for (size_t i = 0; i < LENGTH(x); i++)
-                if (!small(VEC(x)->items[i], fuel, depth - 1))
+        if (!IS_PAIR(x)) {
+            size_t n = 0;
+            V *part = parts(x, &n);
+            for (size_t i = 0; i < n; i++)
+                if (!small(part[i], fuel, depth - 1))
                     return false;
             return true;
-        } else {
-            return true;
         }
+        if (!small(CAR(x), fuel, depth - 1))
+            return false;
+        x = CDR(x);
     }
 }
 
 /* seen: #f: on the way to here; #t: done, or has a label in `labels`. */
 static void find_labels(V x, V seen, V labels, bool shared)
 {
-    if (!IS_PAIR(x) && !IS_VECTOR(x))
+    size_t n = 0;
+    V *part = IS_PAIR(x) ? NULL : parts(x, &n);
+    if (!IS_PAIR(x) && part == NULL)
         return;
     V s = table_get(seen, x, 0);
     if (s != 0) {
@@ -297,8 +323,8 @@ static void find_labels(V x, V seen, V labels, bool shared)
         find_labels(CAR(x), seen, labels, shared);
         find_labels(CDR(x), seen, labels, shared);
     } else {
-        for (size_t i = 0; i < LENGTH(x); i++)
-            find_labels(VEC(x)->items[i], seen, labels, shared);
+        for (size_t i = 0; i < n; i++)
+            find_labels(part[i], seen, labels, shared);
     }
     table_set(seen, x, TRUE);
 }
@@ -308,7 +334,7 @@ void print(C *c, V x, V port, bool write, bool shared)
     (void)c;
     struct printer pr = {PORT(port), write, 0, 0};
     size_t fuel = 100000;
-    if (shared || ((IS_PAIR(x) || IS_VECTOR(x)) && !small(x, &fuel, 400))) {
+    if (shared || !small(x, &fuel, 400)) {
         pr.labels = make_table(false);
         find_labels(x, make_table(false), pr.labels, shared);
     }

@@ -22,7 +22,6 @@ struct reader {
     struct port *p;
     const char *error;
     V labels; /* alist of number and datum, or placeholder */
-    bool fold;
 };
 
 /* What read_one returns that is no datum. */
@@ -171,6 +170,8 @@ static V read_string(struct reader *r, int32_t end)
                     return bad(r, "bad character in a string");
                 code = code * 16 + (uint32_t)d;
             }
+            if (!is_scalar(code))
+                return bad(r, "bad character in a string");
             put(&b, code);
         } else if (is_space(c)) {
             while (c != '\n' && is_space(c))
@@ -208,7 +209,7 @@ static V read_char(struct reader *r)
             return CHAR(names[i].c);
     if (s[0] == 'x') {
         V v = parse_number(s + 1, n - 1, 16);
-        if (IS_FIX(v) && INT(v) >= 0 && INT(v) <= 0x10ffff)
+        if (IS_FIX(v) && is_scalar(INT(v)))
             return CHAR(INT(v));
     }
     return bad(r, "no such character");
@@ -227,8 +228,7 @@ static V read_atom(struct reader *r, int32_t c)
             for (size_t i = 0; i < STR(part)->text->length; i++)
                 put(&b, text_ref(STR(part)->text, i));
         } else {
-            put(&b, r->fold && c >= 'A' && c <= 'Z' ? (uint32_t)c + 32
-                                                    : (uint32_t)c);
+            put(&b, r->p->fold == TRUE ? downcase((uint32_t)c) : (uint32_t)c);
         }
         if (is_delimiter(port_peek_raw(r->p)))
             break;
@@ -253,26 +253,38 @@ static V vector_of(V l)
     return v;
 }
 
-/* Labels in a datum replaced by what they stand for. */
-static void patch(V *slot, V placeholder, V value)
+/* Labels in a datum replaced by what they stand for, which is in the place of the
+ * placeholder's scope. seen: table of the pairs and vectors that are done. */
+static void patch(V *slot, V seen)
 {
-    V x = *slot;
-    if (x == placeholder) {
-        mem_set(slot, value);
-    } else if (IS_PAIR(x)) {
-        patch(&CAR(x), placeholder, value);
-        patch(&CDR(x), placeholder, value);
-    } else if (IS_VECTOR(x)) {
-        for (size_t i = 0; i < LENGTH(x); i++)
-            patch(&VEC(x)->items[i], placeholder, value);
+    for (;;) {
+        V x = *slot;
+        if (IS(x, T_ALIAS)) {
+            while (IS(x, T_ALIAS))
+                x = ALIAS(x)->scope;
+            mem_set(slot, x);
+        }
+        if ((!IS_PAIR(x) && !IS_VECTOR(x)) || table_get(seen, x, 0) != 0)
+            return;
+        table_set(seen, x, TRUE);
+        if (IS_VECTOR(x)) {
+            for (size_t i = 0; i < LENGTH(x); i++)
+                patch(&VEC(x)->items[i], seen);
+            return;
+        }
+        patch(&CAR(x), seen);
+        slot = &CDR(x);
     }
 }
 
 static V read_label(struct reader *r, int32_t c)
 {
     intptr_t n = 0;
-    for (; c >= '0' && c <= '9'; c = port_get_raw(r->p))
+    for (; c >= '0' && c <= '9'; c = port_get_raw(r->p)) {
+        if (n > INT32_MAX)
+            return bad(r, "bad label");
         n = n * 10 + (c - '0');
+    }
     if (c == '#') {
         for (V l = r->labels; IS_PAIR(l); l = CDR(l))
             if (CAR(CAR(l)) == FIX(n))
@@ -285,11 +297,10 @@ static V read_label(struct reader *r, int32_t c)
     V entry = cons(FIX(n), placeholder);
     r->labels = cons(entry, r->labels);
     V x = read_one(r);
-    if (x == UNWIND || x == EOFV || x == CLOSE || x == DOT)
+    if (x == UNWIND || x == EOFV || x == CLOSE || x == DOT || x == placeholder)
         return bad(r, "no datum behind a label");
     mem_set(&CDR(entry), x);
-    V box = cons(x, NIL);
-    patch(&CAR(box), placeholder, x);
+    mem_set(&ALIAS(placeholder)->scope, x);
     return x;
 }
 
@@ -326,6 +337,9 @@ static V read_hash(struct reader *r)
     size_t n;
     struct text *t = STR(SYM(a)->name)->text;
     char *s = to_utf8(t, 0, t->length, &n);
+    for (size_t i = 0; i < n && s[1] != '!'; i++)
+        if (s[i] >= 'A' && s[i] <= 'Z')
+            s[i] += 'a' - 'A';
     if (strcmp(s, "#t") == 0 || strcmp(s, "#true") == 0)
         return TRUE;
     if (strcmp(s, "#f") == 0 || strcmp(s, "#false") == 0)
@@ -347,9 +361,9 @@ static V read_hash(struct reader *r)
         if (strcmp(s, "#!eof") == 0)
             return EOFV;
         if (strcmp(s, "#!fold-case") == 0)
-            r->fold = true;
+            r->p->fold = TRUE;
         else if (strcmp(s, "#!no-fold-case") == 0)
-            r->fold = false;
+            r->p->fold = FALSE;
         else /* the line that names the interpreter */
             while (port_peek_raw(r->p) >= 0 && port_peek_raw(r->p) != '\n')
                 port_get_raw(r->p);
@@ -413,13 +427,17 @@ static V read_one(struct reader *r)
 
 V read_datum(C *c, V port)
 {
-    struct reader r = {PORT(port), NULL, NIL, false};
+    struct reader r = {PORT(port), NULL, NIL};
     if (lines == 0)
         lines_forget();
     thr_acquire(&r.p->lock);
     V x = read_one(&r);
     size_t line = r.p->line;
     thr_release(&r.p->lock);
+    if (r.labels != NIL && x != UNWIND) {
+        V box = cons(x, NIL);
+        patch(&CAR(box), make_table(false));
+    }
     if (x == DOT || x == CLOSE)
         x = bad(&r, x == DOT ? "a dot outside of a list" : "unexpected )");
     if (x != UNWIND)

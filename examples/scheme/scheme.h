@@ -171,13 +171,15 @@ struct error {
 #define ERR(v) ((struct error *)(v))
 
 struct promise {
-    V header, done, value; /* value: a box that promises share (R7RS, 4.2.5) */
+    V header, box;
 };
 
 struct port {
     V header;
     V input, binary, open; /* booleans */
     V fd;                  /* -1: a string */
+    V fold;                /* #!fold-case was read */
+    V failed;              /* what was written is lost, nobody was told yet */
     struct text *text;     /* what is read or has been written */
     size_t pos, length;    /* next to read; used */
     size_t line;
@@ -324,6 +326,11 @@ static inline uint32_t text_ref(const struct text *t, size_t i)
                          : ((const uint32_t *)(const void *)t->chars)[i];
 }
 void text_put(struct text *t, size_t i, uint32_t c);
+/* Is there a character with this number? */
+static inline bool is_scalar(intptr_t c)
+{
+    return (c >= 0 && c < 0xd800) || (c > 0xdfff && c <= 0x10ffff);
+}
 void string_set(V s, size_t i, uint32_t c);
 V substring(V s, size_t from, size_t to);
 /* NUL-terminated UTF-8 in an object; its length to *n if that is not NULL. */
@@ -332,16 +339,36 @@ size_t utf8_encode(uint32_t c, char *out);
 V intern(V name);
 V sym(const char *name);
 V make_alias(V id, V scope);
-V strip(V x); /* aliases in a datum replaced by their symbols */
+bool size_ok(C *c, const char *who, V n, size_t unit);
 V make_error(int kind, const char *message, V irritants);
 V list_of(size_t n, const V *v);
 intptr_t list_length(V l); /* -1: no list */
+/* For walks along a list: is this pair one that was passed before? Says so some time
+ * after a circle has been entered. */
+struct circle_check {
+    V before;
+    size_t n, next;
+};
+#define CIRCLE_CHECK                                                           \
+    {                                                                          \
+        0, 0, 64                                                               \
+    }
+static inline bool closes(struct circle_check *k, V pair)
+{
+    if (pair == k->before)
+        return true;
+    if (++k->n == k->next) {
+        k->before = pair;
+        k->next *= 2;
+    }
+    return false;
+}
 V reverse(V l);
 V append2(V a, V b);
 bool eqv(V a, V b);
-bool equal(V a, V b);
 bool string_equal(V a, V b);
 uint64_t hash_string(V s);
+uint32_t downcase(uint32_t ch);
 void table_set(V t, V key, V value);
 R table_delete(C *c, V table, V key);
 V table_get(V t, V key, V otherwise);
@@ -351,6 +378,13 @@ void weak_init(void);
 /* Optional bounds of a part of something; false with an error. */
 bool range(C *c, const char *who, V from, V to, size_t length, size_t *lo,
            size_t *hi);
+
+/* --- circle.c ---------------------------------------------------------------- */
+
+bool equal(V a, V b);
+/* Has x a circle? Pairs that begin with `opaque` are not looked into. */
+bool circular(V x, V opaque);
+V strip(V x); /* aliases in a datum replaced by their symbols */
 
 /* --- number.c, bignum.c ------------------------------------------------------- */
 
@@ -370,6 +404,8 @@ V big_mul(V a, V b);
 void big_divide(V a, V b, V *quotient, V *remainder);
 int big_cmp(V a, V b);
 double big_to_double(V a);
+size_t big_bits(V a);
+V big_shift(V a, intptr_t n);
 V big_from_double(double d);
 V big_to_string(V a, int radix);
 V big_parse(const char *s, size_t n, int radix);
@@ -383,12 +419,13 @@ double parse_double(const char *s);
 V read_file(const char *path);
 int open_file(const char *path, bool write);
 void close_file(int fd);
-void write_all(int fd, const char *s, size_t n);
+bool write_all(int fd, const char *s, size_t n);
 intptr_t read_some(int fd, char *out, size_t n);
 bool file_exists(const char *path);
 bool file_delete(const char *path);
 double math(int op, double x, double y);
 int64_t wall_clock_us(void);
+size_t physical_memory(void);
 V read_line_edited(const char *prompt); /* string; EOFV */
 void history_open(void);
 void print_statistics(void);
@@ -436,6 +473,7 @@ bool same_binding(V a, V scope_a, V b, V scope_b);
 bool is_id(V x);
 N *compile_toplevel(C *c, V x);
 V eval_toplevel(C *c, V x);
+void seal_prelude(void);
 void syntax_init(void);
 void expand_init(void);
 extern V current_file;
@@ -454,6 +492,7 @@ V fail(C *c, const char *message, V irritants);
 V fail1(C *c, const char *message, V irritant);
 V wrong_type(C *c, const char *who, V what);
 void trace_add(C *c, V name, V line, V file);
+V make_promise(V kind, V value);
 void print_error(C *c, V port); /* of the payload, with the trace */
 C *make_ctx(C *parent);
 void exit_process(C *c, int code);

@@ -24,7 +24,7 @@ static uint32_t upcase(uint32_t ch)
     return ch >= 0x450 && ch <= 0x45f ? ch - 80 : ch;
 }
 
-static uint32_t downcase(uint32_t ch)
+uint32_t downcase(uint32_t ch)
 {
     if ((ch >= 'A' && ch <= 'Z') || (ch >= 0xc0 && ch <= 0xde && ch != 0xd7) ||
         (ch >= 0x391 && ch <= 0x3a9) || (ch >= 0x410 && ch <= 0x42f))
@@ -67,7 +67,7 @@ static R p_char_p(C *c, V x)
 
 static R p_integer_to_char(C *c, V x)
 {
-    if (!IS_FIX(x) || INT(x) < 0 || INT(x) > 0x10ffff)
+    if (!IS_FIX(x) || !is_scalar(INT(x)))
         return RET(wrong_type(c, "integer->char", x));
     return RET(CHAR(INT(x)));
 }
@@ -145,9 +145,12 @@ static R p_string_p(C *c, V x)
 
 static R p_make_string(C *c, V n, V fill)
 {
-    if (!IS_FIX(n) || INT(n) < 0)
-        return RET(wrong_type(c, "make-string", n));
-    uint32_t ch = IS_CHAR(fill) ? CODEPOINT(fill) : ' ';
+    if (fill == DEFAULT)
+        fill = CHAR(' ');
+    NEED_CHAR("make-string", fill);
+    uint32_t ch = CODEPOINT(fill);
+    if (!size_ok(c, "make-string", n, ch > 0xff ? 4 : 1))
+        return RET(UNWIND);
     struct text *t = make_text((size_t)INT(n), ch > 0xff ? 4 : 1);
     for (size_t i = 0; i < t->length; i++)
         text_put(t, i, ch);
@@ -389,10 +392,12 @@ static bool is_byte(V x)
 
 static R p_make_bytes(C *c, V n, V fill)
 {
-    if (!IS_FIX(n) || INT(n) < 0)
-        return RET(wrong_type(c, "make-bytevector", n));
+    if (!size_ok(c, "make-bytevector", n, 1))
+        return RET(UNWIND);
+    if (fill != DEFAULT && !is_byte(fill))
+        return RET(wrong_type(c, "make-bytevector", fill));
     V b = make_bytes((size_t)INT(n));
-    if (is_byte(fill))
+    if (fill != DEFAULT)
         memset(BYTES(b)->data, (int)INT(fill), LENGTH(b));
     return RET(b);
 }

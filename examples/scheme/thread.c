@@ -117,15 +117,17 @@ static R p_select(C *c, V l, V has_default)
         return RET(wrong_type(c, "select", l));
     struct thr_case cases[n == 0 ? 1 : n];
     intptr_t i = 0;
-    for (; IS_PAIR(l); l = CDR(l), i++) {
-        V k = CAR(l);
-        if (!IS_PAIR(k) || !IS(CAR(k), T_CHANNEL))
+    /* What is looked at is read once: another goroutine may change the lists. */
+    for (; i < n && IS_PAIR(l); l = CDR(l), i++) {
+        V k = CAR(l), ch = IS_PAIR(k) ? CAR(k) : FALSE;
+        if (!IS(ch, T_CHANNEL))
             return RET(wrong_type(c, "select", k));
-        cases[i] =
-            (struct thr_case){CHANNEL(CAR(k))->chan, IS_PAIR(CDR(k)),
-                              IS_PAIR(CDR(k)) ? CAR(CDR(k)) : FALSE, false};
+        V value = CDR(k);
+        bool send = IS_PAIR(value);
+        cases[i] = (struct thr_case){CHANNEL(ch)->chan, send,
+                                     send ? CAR(value) : FALSE, false};
     }
-    int chosen = thr_select(cases, (size_t)n, has_default != FALSE);
+    int chosen = thr_select(cases, (size_t)i, has_default != FALSE);
     if (chosen < 0)
         return RET(cons(FIX(-1), FALSE));
     struct thr_case *k = &cases[chosen];

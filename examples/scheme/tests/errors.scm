@@ -10,6 +10,10 @@
 (go (lambda ()
       (+ 1 (vector-ref (vector 1 2 3) 3))))
 (let wait () (if (> (goroutines) 1) (begin (yield) (wait))))
+;; An error on the way out of `exit` that is handled: so it goes on.
+(display (guard (e (#t 'handled))
+           (dynamic-wind (lambda () #f) (lambda () (exit 3)) (lambda () (raise 'x)))))
+(newline)
 (dynamic-wind (lambda () #f)
               (lambda () (list (outer)))
               (lambda () (display "left") (newline)))

@@ -35,3 +35,8 @@
 (show (guard (e (#t (error-object-message e)))
   (let ((k (call/cc (lambda (k) k)))) (k 1))))
 (show (let ((n 0)) (guard (e (#t n)) (for-each (lambda (x) (set! n (+ n x)) (if (> n 5) (raise 'stop))) (iota 10)))))
+(show (map (lambda (n) (arithmetic-shift -5 n)) '(0 1 31 32 62 64 -1 -2 -3 -31 -64 -4611686018427387904)))
+(show (map (lambda (n) (arithmetic-shift (- (expt 2 64)) n)) '(-63 -64 -65 -32 1 31)))
+(show (map (lambda (n) (arithmetic-shift (- 1 (expt 2 64)) n)) '(-31 -32 -33 -64 -65 32)))
+(show (map (lambda (n) (arithmetic-shift (+ (expt 2 96) 12345) n)) '(-1 -13 -31 -32 -33 -96 -97)))
+(show (read (open-input-string "(#T #FALSE #U8(1))")))
