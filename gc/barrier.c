@@ -44,28 +44,36 @@ ALWAYS_INLINE bool may_be_white(uintptr_t p)
     return (b & META_COLOR) == 0 || heap_white(b);
 }
 
-static void note2(const char *what, uintptr_t a, uintptr_t b)
+/* Of a pair of words of which one may be white. */
+static NOINLINE void note_white(uintptr_t a, uintptr_t b)
 {
-    struct g *gp = getg();
-    if (unlikely(gp == NULL) || unlikely(gp->kind == STACK_SYSTEM))
-        no_mutator(gp, what);
-    bool note_a = may_be_white(a), note_b = may_be_white(b);
-    if (!note_a && !note_b)
-        return;
-    struct p *pp = gp->m->p;
+    struct p *pp = getg()->m->p;
     struct gcp *g = gcp_of(pp);
     if (unlikely(g->wbn + 2 > WBBUF_ENTRIES))
         wb_flush(pp);
-    if (note_a)
+    if (may_be_white(a))
         g->wb[g->wbn++] = a;
-    if (note_b)
+    if (may_be_white(b))
         g->wb[g->wbn++] = b;
+}
+
+static void note2(const char *what, uintptr_t a, uintptr_t b)
+{
+    const struct g *gp = getg();
+    if (unlikely(gp == NULL) || unlikely(gp->kind == STACK_SYSTEM))
+        no_mutator(gp, what);
+    if (may_be_white(a) || may_be_white(b))
+        note_white(a, b);
+}
+
+static uint32_t barrier_bits(void)
+{
+    return __atomic_load_n(&tarn_barrier_on, __ATOMIC_RELAXED);
 }
 
 static bool marking(void)
 {
-    return __atomic_load_n(&tarn_barrier_on, __ATOMIC_RELAXED) &
-           BARRIER_MARKING;
+    return barrier_bits() & BARRIER_MARKING;
 }
 
 ALWAYS_INLINE void stored(void *slot, size_t n)
@@ -74,17 +82,36 @@ ALWAYS_INLINE void stored(void *slot, size_t n)
         barriercheck_stored((uintptr_t)slot, n);
 }
 
-void tarn_store_slow(void *slot, const void *value)
+ALWAYS_INLINE void store_word(void *slot, const void *value)
+{
+    /* A word that is aligned lies in one card. */
+    heap_dirty(slot, 1);
+    delay_point("write barrier: noted");
+    __atomic_store_n((void **)slot, (void *)(uintptr_t)value, __ATOMIC_RELAXED);
+}
+
+/* What of tarn_store_slow needs more than a few registers. */
+static NOINLINE void store_noted(void *slot, const void *value)
 {
     /* Marking may have ended since the caller saw that it was on. */
-    if (likely(marking()))
+    if (marking())
         note2("tarn_store",
               (uintptr_t)__atomic_load_n((void **)slot, __ATOMIC_RELAXED),
               (uintptr_t)value);
-    heap_dirty(slot, sizeof(void *));
-    delay_point("write barrier: noted");
-    __atomic_store_n((void **)slot, (void *)(uintptr_t)value, __ATOMIC_RELAXED);
+    store_word(slot, value);
     stored(slot, sizeof(void *));
+}
+
+void tarn_store_slow(void *slot, const void *value)
+{
+    const struct g *gp = getg();
+    uintptr_t old = (uintptr_t)__atomic_load_n((void **)slot, __ATOMIC_RELAXED);
+    if (unlikely(barrier_bits() != BARRIER_MARKING) || unlikely(gp == NULL) ||
+        unlikely(gp->kind == STACK_SYSTEM) || unlikely(may_be_white(old)) ||
+        unlikely(may_be_white((uintptr_t)value)))
+        store_noted(slot, value);
+    else
+        store_word(slot, value);
 }
 
 void tarn_store_encoded(uint64_t *slot, uint64_t word, const void *old,

@@ -161,6 +161,15 @@ static bool take_patiently(struct taken *t, size_t size)
 /* What short runs make allocatable is paid for in parts of this size. */
 #define PAY_LEAST ((size_t)1024)
 
+static NOINLINE void *pay(struct mcache *c, void *p)
+{
+    void *volatile keep = p;
+    size_t n = c->unpaid;
+    c->unpaid = 0;
+    gc_allocated(n);
+    return keep;
+}
+
 /* The most frequent case, without all that the others need. NULL: one of those. */
 ALWAYS_INLINE void *alloc_next_run(uint32_t slot)
 {
@@ -171,13 +180,8 @@ ALWAYS_INLINE void *alloc_next_run(uint32_t slot)
     struct mcache *c = &gp->m->p->mcache;
     if (!mcache_next_run(c, &c->entries[slot]))
         return NULL;
-    void *volatile keep = (void *)mcache_alloc(c, slot);
-    if (unlikely(c->unpaid >= PAY_LEAST)) {
-        size_t n = c->unpaid;
-        c->unpaid = 0;
-        gc_allocated(n);
-    }
-    return keep;
+    void *p = (void *)mcache_alloc(c, slot);
+    return likely(c->unpaid < PAY_LEAST) ? p : pay(c, p);
 }
 
 static void start_shadow(uintptr_t p)
@@ -187,11 +191,8 @@ static void start_shadow(uintptr_t p)
         barriercheck_new(o.base, o.size);
 }
 
-static NOINLINE void *alloc_slow(uint32_t slot, size_t size)
+static NOINLINE void *alloc_slower(uint32_t slot, size_t size)
 {
-    void *next = options.barriercheck ? NULL : alloc_next_run(slot);
-    if (next != NULL)
-        return next;
     if (!may_allocate())
         return NULL;
     preempt_check();
@@ -222,6 +223,13 @@ static NOINLINE void *alloc_slow(uint32_t slot, size_t size)
     if (t.refilled != 0)
         gc_allocated(t.refilled);
     return keep;
+}
+
+/* Small, so that it saves few registers. */
+static NOINLINE void *alloc_slow(uint32_t slot, size_t size)
+{
+    void *next = alloc_next_run(slot);
+    return likely(next != NULL) ? next : alloc_slower(slot, size);
 }
 
 /* Then others may have the P, or the world. */

@@ -148,6 +148,20 @@ static void cursor_advance(uint32_t to)
         ;
 }
 
+/* Whether a swept span is worth allocating from before the next collection. Holes in
+ * one that is nearly full are short, and what is put in them keeps it from ever
+ * becoming empty, as it might when its objects die together. Where memory is short
+ * every place counts. */
+static bool has_room(const struct mspan *s)
+{
+    if (s->live == s->nelems)
+        return false;
+    return !span_dense(s, s->live) ||
+           atomic_load_explicit(&heap.tight, memory_order_relaxed) ||
+           atomic_load_explicit(&heap.mapped, memory_order_relaxed) >
+               (heap.hi - heap.lo) / 2;
+}
+
 /* Sweeps and gives the span to the list where it belongs now, or its pages back
  * if nothing lives in it: then true. */
 static bool sweep_and_put(struct slot_info *si, struct mspan *s)
@@ -158,7 +172,7 @@ static bool sweep_and_put(struct slot_info *si, struct mspan *s)
         return true;
     }
     uint32_t i = swept_index();
-    put(si, s->live < s->nelems ? &si->partial[i] : &si->full[i], s);
+    put(si, has_room(s) ? &si->partial[i] : &si->full[i], s);
     return false;
 }
 
@@ -206,8 +220,7 @@ static size_t sweep_batch(struct slot_info *si, struct mspan **s, uint32_t n)
         return swept;
     lock(&si->lock);
     for (uint32_t k = 0; k < left; k++)
-        list_push(s[k]->live < s[k]->nelems ? &si->partial[i] : &si->full[i],
-                  s[k]);
+        list_push(has_room(s[k]) ? &si->partial[i] : &si->full[i], s[k]);
     unlock(&si->lock);
     return swept;
 }
@@ -258,7 +271,7 @@ static struct mspan *take_unswept(struct slot_info *si, uint32_t most)
         if (s == NULL)
             break;
         span_sweep(s);
-        if (s->live < s->nelems)
+        if (has_room(s))
             break;
         put(si, &si->full[i], s);
     }
@@ -342,15 +355,27 @@ void mcache_destroy(struct mcache *c)
     c->entries = c->fast = NULL;
 }
 
+ALWAYS_INLINE void zero16(uintptr_t p)
+{
+    __builtin_memset(__builtin_assume_aligned((void *)p, 16), 0, 16);
+}
+
 /* A small multiple of 16 bytes, or a page. */
 static inline void zero(uintptr_t p, size_t n)
 {
-    if (n <= 128) {
-        for (uintptr_t end = p + n; p < end; p += 16)
-            __builtin_memset(__builtin_assume_aligned((void *)p, 16), 0, 16);
+    if (n > 128) {
+        memset((void *)p, 0, n);
         return;
     }
-    memset((void *)p, 0, n);
+    /* How many there are of the first four, nobody can foretell: all are written, the
+     * last one more than once. */
+    const uintptr_t end = p + n, last = end - 16;
+    zero16(p);
+    zero16(p + 16 < last ? p + 16 : last);
+    zero16(p + 32 < last ? p + 32 : last);
+    zero16(p + 48 < last ? p + 48 : last);
+    for (p += 64; p < end; p += 16)
+        zero16(p);
 }
 
 /* n more bytes of objects can be allocated from e. */
@@ -404,7 +429,31 @@ static bool next_run(struct mcache_entry *e, struct mspan *s)
     return true;
 }
 
+/* span_take_run where this run and the next one lie in one block of 64. */
+ALWAYS_INLINE bool take_run_of_block(struct mspan *s, uint32_t *from,
+                                     uint32_t *to)
+{
+    uint32_t i = s->freeindex, block = i & ~UINT32_C(63);
+    uint64_t mask = s->freemask;
+    if (unlikely(i >= s->nelems))
+        return false;
+    uint64_t rest = ~mask & (~UINT64_C(0) << i % 64);
+    if (unlikely(rest == 0))
+        return span_take_run(s, from, to);
+    uint32_t end = (uint32_t)__builtin_ctzll(rest);
+    mask &= ~UINT64_C(0) << end;
+    if (unlikely(mask == 0))
+        return span_take_run(s, from, to);
+    *from = i;
+    *to = block + end;
+    s->freemask = mask;
+    s->freeindex = block + (uint32_t)__builtin_ctzll(mask);
+    return true;
+}
+
 #define SHORT_RUN ((size_t)512)
+/* From the next run, how far ahead memory is asked for: some runs. */
+#define AHEAD 128
 
 bool mcache_next_run(struct mcache *c, struct mcache_entry *e)
 {
@@ -413,7 +462,7 @@ bool mcache_next_run(struct mcache *c, struct mcache_entry *e)
     if (s == NULL || e->end < e->run_end || s->live == 0 ||
         atomic_load_explicit(&heap.sample_interval, memory_order_relaxed) !=
             0 ||
-        !span_take_run(s, &i, &end))
+        !take_run_of_block(s, &i, &end))
         return false;
     size_t n = (end - i) * s->elemsize;
     e->ptr = e->end = s->base + i * s->elemsize;
@@ -423,8 +472,8 @@ bool mcache_next_run(struct mcache *c, struct mcache_entry *e)
     if (s->needzero)
         zero(e->end, n);
     handed_out(c, e, n, end - i);
-    /* The next one will be wanted soon. */
-    __builtin_prefetch((void *)(s->base + s->freeindex * s->elemsize), 1);
+    __builtin_prefetch((void *)(s->base + s->freeindex * s->elemsize + AHEAD),
+                       1);
     c->unpaid += n;
     return true;
 }

@@ -65,7 +65,8 @@
  *     an mcache always is.
  *  6. sweepgen: span->sweepgen == heap.sweepgen: swept (or cached, or new);
  *     == heap.sweepgen - 2: to be swept. Lists central.partial/full[i] with
- *     i = (sweepgen/2)%2 hold swept spans, the other ones unswept.
+ *     i = (sweepgen/2)%2 hold swept spans, the other ones unswept. A span on a
+ *     partial list has room; one on a full list has none, or is dense.
  *
  * Locks: RANK_TYPES (type table, new slots), RANK_CENTRAL (one per slot),
  * RANK_PAGES (page allocator, free span structs), RANK_LEAF (list of mcaches).
@@ -162,6 +163,14 @@ struct mspan {
         specials; /* gc: what is to happen when objects of it die; NULL:
                                nothing */
 } CACHE_ALIGNED;
+
+/* Holes between places of up to this size, in a span in which no more than half is
+ * free: left alone until the next collection, unless memory is short. */
+#define DENSE_SIZE ((size_t)64)
+ALWAYS_INLINE bool span_dense(const struct mspan *s, uint32_t live)
+{
+    return s->elemsize <= DENSE_SIZE && s->nelems - live <= s->nelems / 2;
+}
 
 struct span_list {
     struct mspan *head; /* linked by next */

@@ -163,9 +163,11 @@ static void verify_list(const struct span_list *l, uint32_t slot, uint32_t gen,
         if (i < s->freeindex)
             throw("heap: place %u below freeindex %u of the span at %p is free",
                   i, s->freeindex, (void *)s->base);
-        if (full == (count_objects(s) < s->nelems))
+        uint32_t objects = count_objects(s);
+        if (full ? objects < s->nelems && !span_dense(s, objects)
+                 : objects == s->nelems)
             throw("heap: the span at %p with %u of %u is in the wrong list",
-                  (void *)s->base, count_objects(s), s->nelems);
+                  (void *)s->base, objects, s->nelems);
     }
     if (n != atomic_load(&l->n))
         throw("heap: a list of slot %u has %zu spans, counted %zu", slot, n,

@@ -354,6 +354,42 @@ static void half_full(void)
     CHECK_LE(stats().heap_goal_bytes, 16 * MiB);
 }
 
+/* Holes that allocation leaves alone while there is memory are used before a call
+ * fails: of what was let go nearly all can be had again. */
+__attribute__((noinline)) static size_t drop_some(void **list)
+{
+    size_t n = 0, dropped = 0;
+    for (; list != NULL; n++) {
+        void **next = *list;
+        if (n % 3 == 0 && next != NULL) {
+            tarn_store(list, *next);
+            next = *list;
+            dropped++;
+        }
+        list = next;
+    }
+    return dropped;
+}
+
+static void holes(void)
+{
+    for (size_t size = 16; size <= 128; size *= 2) {
+        void ***list = new_shared(sizeof *list);
+        size_t all = fill(list, size);
+        CHECK_GE(all * size, 8 * MiB);
+        size_t dropped = drop_some(*list);
+        CHECK_GE(dropped, all / 5);
+        wipe_stack();
+        collect();
+        CHECK_GE(fill(list, size), dropped / 10 * 9);
+        error_has("out of memory: ");
+        CHECK_GE(length(*list), all - dropped / 10);
+        tarn_store(list, NULL);
+        wipe_stack();
+        collect();
+    }
+}
+
 /* Nor is anything kept by the runtime's own variables, the first object of all
  * among them, at the address where the heap begins. */
 __attribute__((noinline)) static uint64_t hidden_first(void)
@@ -438,6 +474,7 @@ static void body_smallest(void)
     RUN(first_object);
     RUN(side_stack);
     RUN(smallest);
+    RUN(holes);
     RUN(half_full);
 }
 

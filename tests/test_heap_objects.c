@@ -85,23 +85,28 @@ static void test_every_byte(void)
     check_everything();
 }
 
+static void fill_up(uint32_t n, size_t size)
+{
+    while (nobj < n) {
+        struct object *o = &obj[nobj];
+        *o = (struct object){.layout = LAYOUT_NOSCAN,
+                             .size = (uint32_t)size,
+                             .seed = rand_next(&rng) | 1,
+                             .marked = true};
+        o->base = alloc_small(&cache[0], SLOT_NOSCAN(size_to_class(size)));
+        CHECK(*shadow_of(o->base) == 0 || *shadow_of(o->base) == DEAD);
+        set_shadow(o, ++nobj);
+        fill(o);
+    }
+}
+
 /* Full spans that become holes all over are found and filled. */
 static void test_holes(void)
 {
     uint32_t n = 20000;
     uint64_t pages = 0;
     for (int round = 0; round < 6; round++) {
-        while (nobj < n) {
-            struct object *o = &obj[nobj];
-            *o = (struct object){.layout = LAYOUT_NOSCAN,
-                                 .size = 48,
-                                 .seed = rand_next(&rng) | 1,
-                                 .marked = true};
-            o->base = alloc_small(&cache[0], SLOT_NOSCAN(3));
-            CHECK(*shadow_of(o->base) == 0 || *shadow_of(o->base) == DEAD);
-            set_shadow(o, ++nobj);
-            fill(o);
-        }
+        fill_up(n, 80);
         if (round == 0)
             pages = atomic_load(&heap.pages_inuse);
         /* No new pages once there are as many places as objects, whether they
@@ -116,6 +121,35 @@ static void test_holes(void)
         check_everything();
     }
     collect(0);
+}
+
+/* Small places are left free in spans that are full for the most part, until memory is
+ * short. */
+static void test_dense(void)
+{
+    const uint32_t n = 20000;
+    for (int tight = 0; tight < 2; tight++) {
+        for (int swept = 0; swept < 2; swept++) {
+            atomic_store(&heap.tight, tight);
+            fill_up(n, 32);
+            uint64_t pages = atomic_load(&heap.pages_inuse);
+            mark_start();
+            mark_end(80);
+            if (swept)
+                sweep_end(); /* else by who allocates */
+            uint32_t left = nobj;
+            CHECK_LT(left, n - n / 10);
+            fill_up(n, 32);
+            uint64_t more = (n - left) * 32 / PAGE_SIZE;
+            if (tight)
+                CHECK_LE(atomic_load(&heap.pages_inuse), pages);
+            else
+                CHECK_GE(atomic_load(&heap.pages_inuse), pages + more - 2);
+            check_everything();
+            collect(0);
+        }
+    }
+    atomic_store(&heap.tight, false);
 }
 
 static struct mspan *hooked;
@@ -638,6 +672,7 @@ int main(int argc, char **argv)
     setup(HEAP_SIZE);
     RUN(test_every_byte);
     RUN(test_holes);
+    RUN(test_dense);
     RUN(test_hook);
     RUN(test_bad_sizes);
     RUN(test_bad_types);
