@@ -29,8 +29,8 @@ static inline bool alive(uint64_t hidden)
     return tarn_object_base(reveal(hidden)) != NULL;
 }
 
-/* Fewer of a thing where each allocation or collection is dear. */
-static inline int scaled(int n)
+/* How large a thing is: less where each allocation or collection is dear. */
+static inline int sized(int n)
 {
     int by = 1;
     if (options.gcstress != 0)
@@ -41,8 +41,13 @@ static inline int scaled(int n)
         by *= 4;
     if (TARN_TSAN)
         by *= 4;
-    n = harness_reps(n);
     return n / by > 1 ? n / by : 1;
+}
+
+/* How often a thing is done. */
+static inline int scaled(int n)
+{
+    return sized(harness_reps(n));
 }
 
 /* Seed of a generator for one use, from the seed of the run. */

@@ -285,7 +285,7 @@ static void test_reachable(void)
 static void test_nested(void)
 {
     enum { DEPTH = 300 };
-    int depth = scaled(DEPTH) > 40 ? scaled(DEPTH) : 40;
+    int depth = sized(DEPTH) > 40 ? sized(DEPTH) : 40;
     uint64_t rng = seed_of(1);
     uint8_t *which = malloc((size_t)depth);
     uint32_t *slot = malloc((size_t)depth * sizeof *slot);

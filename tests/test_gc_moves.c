@@ -165,7 +165,7 @@ static struct node *global_nodes[RANGE];
  * pointer travels through them. */
 static void test_roots(void)
 {
-    int n = scaled(RANGE) > 100 ? scaled(RANGE) : 100;
+    int n = sized(RANGE) > 100 ? sized(RANGE) : 100;
     struct node **barriered = calloc((size_t)n, sizeof *barriered);
     struct node **plain = calloc((size_t)n, sizeof *plain);
     CHECK_ST(tarn_roots_add(barriered, barriered + n, TARN_ROOTS_BARRIERED),

@@ -31,7 +31,7 @@ static void check_list(struct node *p, uint64_t n)
 static void test_long_list(void)
 {
     struct node **root = new_shared(sizeof *root);
-    uint64_t n = (uint64_t)scaled(1000000);
+    uint64_t n = (uint64_t)sized(1000000);
     build_list(root, n);
     collect();
     check_list(*root, n);
@@ -43,7 +43,7 @@ static void test_long_list(void)
 static void test_reversal(void)
 {
     struct node **root = new_shared(2 * sizeof *root);
-    uint64_t n = (uint64_t)scaled(60000);
+    uint64_t n = (uint64_t)sized(60000);
     build_list(root, n);
     int met = 0;
     for (int round = 0; round < 6 || (met == 0 && round < 100); round++) {
@@ -71,7 +71,7 @@ static void test_reversal(void)
 
 static void test_wide(void)
 {
-    size_t n = (size_t)scaled(400000);
+    size_t n = (size_t)sized(400000);
     struct node **a = tarn_alloc_conservative(n * sizeof *a);
     CHECK(a != NULL);
     for (size_t i = 0; i < n; i++)

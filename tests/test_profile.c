@@ -255,7 +255,7 @@ static uint64_t slack(uint64_t n, uint64_t size)
 
 __attribute__((noinline)) static void some(void *wg)
 {
-    int n = scaled(100000);
+    int n = sized(100000);
     for (int i = 0; i < n; i++) {
         profile_small(-1);
         if (i % 4 == 0)
@@ -270,7 +270,7 @@ __attribute__((noinline)) static void some(void *wg)
 static void test_shares(void)
 {
     static tarn_waitgroup wg;
-    uint64_t n = (uint64_t)scaled(100000), others = 3;
+    uint64_t n = (uint64_t)sized(100000), others = 3;
     /* Cached runs from before are no samples, and none is lost that follows. */
     some(NULL);
     CHECK_ST(tarn_heap_profile_start(INTERVAL), TARN_OK);
@@ -308,7 +308,7 @@ __attribute__((noinline)) static void test_in_use(void)
     tarn_store(&kept, tarn_alloc_conservative(KEPT * sizeof *kept));
     CHECK(kept != NULL);
     CHECK_ST(tarn_heap_profile_start(INTERVAL), TARN_OK);
-    int n = scaled(KEPT);
+    int n = sized(KEPT);
     for (int i = 0; i < n; i++) {
         profile_small(i);
         profile_small(-1);
@@ -397,7 +397,7 @@ static void test_more_procs(void)
 {
     if (options.gcstress != 0)
         SKIP("collects while a P is held");
-    uint64_t n = (uint64_t)scaled(10000);
+    uint64_t n = (uint64_t)sized(10000);
     uint32_t was = nprocs;
     on_new.first = atomic_load(&nallp);
     on_new.n = (int)n;
@@ -417,7 +417,7 @@ static void test_more_procs(void)
 
 static void many_large(void *wg)
 {
-    for (int i = scaled(10000); i > 0; i--)
+    for (int i = sized(10000); i > 0; i--)
         profile_large();
     tarn_waitgroup_done(wg);
 }
@@ -435,7 +435,7 @@ static void test_first_and_last(void)
     tarn_waitgroup_wait(&wg);
     CHECK_ST(tarn_heap_profile_stop(), TARN_OK);
     take_profile();
-    uint64_t want = GOROUTINES * (uint64_t)scaled(10000);
+    uint64_t want = GOROUTINES * (uint64_t)sized(10000);
     CHECK_EQ(sums_of("profile_large", "many_large").value[0], want);
 }
 
@@ -445,7 +445,7 @@ static void restarts(void *wg)
 {
     for (int i = 0; !atomic_load(&restart_enough); i++) {
         CHECK_ST(tarn_heap_profile_start(i % 2 ? 1 : 1 << 20), TARN_OK);
-        for (int k = i % 2 ? 10 : scaled(50000); k > 0; k--)
+        for (int k = i % 2 ? 10 : sized(50000); k > 0; k--)
             profile_small(-1);
         CHECK_ST(tarn_heap_profile_stop(), TARN_OK);
     }
@@ -462,7 +462,7 @@ static void test_restarts(void)
     tarn_waitgroup_add(&wg, 1);
     go(restarts, &wg);
     int exact = 0;
-    for (int i = 0; i < scaled(100); i++) {
+    for (int i = 0; i < sized(100); i++) {
         take_profile();
         if (prof->period != 1)
             continue;
@@ -471,7 +471,7 @@ static void test_restarts(void)
     }
     atomic_store(&restart_enough, true);
     tarn_waitgroup_wait(&wg);
-    printf("     %d of %d files of the exact profile\n", exact, scaled(100));
+    printf("     %d of %d files of the exact profile\n", exact, sized(100));
 }
 
 static void test_refused(void)

@@ -250,7 +250,7 @@ static void test_exit_in_storm(void)
         atomic_store(&ended[i], 0);
     struct tarn_preempt_stats before = preempt_stats();
     storm_start();
-    int made = 0, rounds = scaled(SUITE_REPEAT(600));
+    int made = 0, rounds = scaled(600);
     /* Each way at least once, and each kind of sender, whatever the number of
      * rounds. */
     for (int k = 0;

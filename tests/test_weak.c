@@ -370,7 +370,7 @@ __attribute__((noinline)) static size_t left_of_chain(uint32_t n)
  * of a node as well: then another chain lies elsewhere. */
 static void test_chain(void)
 {
-    uint32_t n = (uint32_t)scaled(50000);
+    uint32_t n = (uint32_t)sized(50000);
     size_t left = left_of_chain(n);
     for (int i = 0; i < 8 && left > SLACK; i++)
         left = left_of_chain(n);
