@@ -24,7 +24,7 @@ struct check {
 
 ALWAYS_INLINE uintptr_t *shadow_of(uintptr_t slot)
 {
-    return (uintptr_t *)(void *)(shadow + (slot - heap.lo));
+    return (uintptr_t *)(void *)(shadow + (slot + heap.minus_lo));
 }
 
 bool barriercheck_init(void)

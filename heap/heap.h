@@ -241,7 +241,11 @@ struct mcache {
 struct heap {
     /* Constant, or nearly so: read by every allocation and lookup. */
     uintptr_t lo, hi; /* the reservation */
-    uint8_t *meta;    /* biased: meta[addr >> GRANULE_SHIFT]; committed
+    /* The same for tests of addresses: a register that has held minus_lo is no
+     * pointer to the first object when a dead word of it is scanned. */
+    uintptr_t minus_lo;
+    size_t size;
+    uint8_t *meta; /* biased: meta[addr >> GRANULE_SHIFT]; committed
                                  (like the arena) only up to used_hi */
     struct mspan *_Atomic *pages; /* biased: pages[addr >> PAGE_SHIFT]; can be
                                      read for all of the reservation */
@@ -292,12 +296,12 @@ ALWAYS_INLINE uint8_t *heap_meta(uintptr_t p)
 }
 ALWAYS_INLINE bool heap_contains(uintptr_t p)
 {
-    return p - heap.lo < heap.hi - heap.lo;
+    return p + heap.minus_lo < heap.size;
 }
 /* Can p point to a white object of this mark? If so its meta byte can be read. */
 ALWAYS_INLINE bool heap_markable(uintptr_t p)
 {
-    return p - heap.lo < heap.mark_size;
+    return p + heap.minus_lo < heap.mark_size;
 }
 ALWAYS_INLINE struct mspan *heap_span_of(uintptr_t p) /* heap_contains(p) */
 {

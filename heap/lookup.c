@@ -37,6 +37,8 @@ static bool reserve(size_t n)
         vm_dump(states, states_size, false);
         heap.lo = (uintptr_t)arena;
         heap.hi = heap.lo + n;
+        heap.minus_lo = -heap.lo;
+        heap.size = n;
         heap.meta = (uint8_t *)((uintptr_t)meta - (heap.lo >> GRANULE_SHIFT));
         heap.pages = (struct mspan * _Atomic *)((uintptr_t)pages -
                                                 (heap.lo >> PAGE_SHIFT) *
