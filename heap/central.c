@@ -158,6 +158,7 @@ static bool has_room(const struct mspan *s)
         return false;
     return !span_dense(s, s->live) ||
            atomic_load_explicit(&heap.tight, memory_order_relaxed) ||
+           atomic_load_explicit(&heap.refused, memory_order_relaxed) ||
            atomic_load_explicit(&heap.mapped, memory_order_relaxed) >
                (heap.hi - heap.lo) / 2;
 }

@@ -85,19 +85,27 @@ static void test_every_byte(void)
     check_everything();
 }
 
+static bool add(size_t size)
+{
+    struct object *o = &obj[nobj];
+    CHECK_LT(nobj, MAX_OBJECTS);
+    *o = (struct object){.layout = LAYOUT_NOSCAN,
+                         .size = (uint32_t)size,
+                         .seed = rand_next(&rng) | 1,
+                         .marked = true};
+    o->base = alloc_small(&cache[0], SLOT_NOSCAN(size_to_class(size)));
+    if (o->base == 0)
+        return false;
+    CHECK(*shadow_of(o->base) == 0 || *shadow_of(o->base) == DEAD);
+    set_shadow(o, ++nobj);
+    fill(o);
+    return true;
+}
+
 static void fill_up(uint32_t n, size_t size)
 {
-    while (nobj < n) {
-        struct object *o = &obj[nobj];
-        *o = (struct object){.layout = LAYOUT_NOSCAN,
-                             .size = (uint32_t)size,
-                             .seed = rand_next(&rng) | 1,
-                             .marked = true};
-        o->base = alloc_small(&cache[0], SLOT_NOSCAN(size_to_class(size)));
-        CHECK(*shadow_of(o->base) == 0 || *shadow_of(o->base) == DEAD);
-        set_shadow(o, ++nobj);
-        fill(o);
-    }
+    while (nobj < n)
+        CHECK(add(size));
 }
 
 /* Full spans that become holes all over are found and filled. */
@@ -150,6 +158,33 @@ static void test_dense(void)
         }
     }
     atomic_store(&heap.tight, false);
+}
+
+/* Nor when it is the system that has no memory, however little there is. */
+static void dense_refused_body(void)
+{
+    const size_t size = 32;
+    fill_up(10000, size);
+    fail_inject(FAIL_MPROTECT, 0, -1);
+    for (size_t n = MAX_SMALL; n >= size; n /= 2)
+        while (add(n))
+            ;
+    uint32_t all = nobj;
+    mark_start();
+    for (uint32_t i = 0; i < nobj; i++)
+        if (obj[i].size != size || below(100) < 80)
+            mark(&obj[i]);
+    mark_end(0);
+    sweep_end();
+    if (heap.full) /* else a few that are old already stay */
+        CHECK_LT(nobj, all - all / 20);
+    fill_up(all, size);
+    check_everything();
+}
+
+static void test_dense_refused(void)
+{
+    in_child(dense_refused_body);
 }
 
 static struct mspan *hooked;
@@ -673,6 +708,7 @@ int main(int argc, char **argv)
     RUN(test_every_byte);
     RUN(test_holes);
     RUN(test_dense);
+    RUN(test_dense_refused);
     RUN(test_hook);
     RUN(test_bad_sizes);
     RUN(test_bad_types);
