@@ -187,6 +187,31 @@ static void test_dense_refused(void)
     in_child(dense_refused_body);
 }
 
+/* Where memory is not short any more, what is left of when it was does not make one
+ * allocation sweep it all. */
+static void test_not_tight_any_more(void)
+{
+    const uint32_t slot = SLOT_NOSCAN(size_to_class(32));
+    const uint32_t n = 70 * (uint32_t)(PAGE_SIZE / 32); /* all spans are full */
+    atomic_store(&heap.tight, true);
+    fill_up(n, 32);
+    mark_start();
+    mark_end(80);
+    sweep_end();
+    atomic_store(&heap.tight, false);
+    mark_start();
+    mark_end(100);
+    const struct span_list *unswept =
+        &heap.slots[slot].partial[atomic_load(&heap.sweepgen) / 2 % 2 == 0];
+    size_t before = atomic_load(&unswept->n);
+    CHECK_EQ(before, 70u);
+    CHECK(add(32));
+    CHECK_GE(atomic_load(&unswept->n), before - 8);
+    sweep_end();
+    check_everything();
+    collect(0);
+}
+
 static struct mspan *hooked;
 static uint32_t hook_calls;
 
@@ -709,6 +734,7 @@ int main(int argc, char **argv)
     RUN(test_holes);
     RUN(test_dense);
     RUN(test_dense_refused);
+    RUN(test_not_tight_any_more);
     RUN(test_hook);
     RUN(test_bad_sizes);
     RUN(test_bad_types);
