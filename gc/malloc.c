@@ -36,6 +36,15 @@ struct taken {
     bool ok, sampled;
 };
 
+/* Option barriercheck. In the step in which the place becomes an object: the next
+ * mark may end before the caller has it. */
+static void start_shadow(uintptr_t p)
+{
+    struct objinfo o;
+    if (heap_find(p, &o))
+        barriercheck_new(o.base, o.size);
+}
+
 static void take_here(void *vt)
 {
     struct taken *t = vt;
@@ -49,6 +58,8 @@ static void take_here(void *vt)
             (t->refilled = mcache_refill(&pp->mcache, t->slot)) != 0)
             t->p = mcache_alloc(&pp->mcache, t->slot);
         t->ok = t->p != 0;
+        if (unlikely(options.barriercheck) && t->ok)
+            start_shadow(t->p);
         if (unlikely(pp->mcache.sampled) && t->ok) {
             pp->mcache.sampled = false;
             t->sampled = true;
@@ -184,13 +195,6 @@ ALWAYS_INLINE void *alloc_next_run(uint32_t slot)
     return likely(c->unpaid < PAY_LEAST) ? p : pay(c, p);
 }
 
-static void start_shadow(uintptr_t p)
-{
-    struct objinfo o;
-    if (heap_find(p, &o))
-        barriercheck_new(o.base, o.size);
-}
-
 static NOINLINE void *alloc_slower(uint32_t slot, size_t size)
 {
     if (!may_allocate())
@@ -216,8 +220,6 @@ static NOINLINE void *alloc_slower(uint32_t slot, size_t size)
     if (!take_patiently(&t, size))
         return NULL;
     void *volatile keep = (void *)t.p;
-    if (unlikely(options.barriercheck))
-        start_shadow(t.p);
     if (unlikely(t.sampled))
         profile_alloc(t.p, getg()->m->p->mcache.entries[slot].size);
     if (t.refilled != 0)

@@ -158,6 +158,7 @@ static bool has_room(const struct mspan *s)
         return false;
     return !span_dense(s, s->live) ||
            atomic_load_explicit(&heap.tight, memory_order_relaxed) ||
+           atomic_load_explicit(&heap.refused, memory_order_relaxed) ||
            atomic_load_explicit(&heap.mapped, memory_order_relaxed) >
                (heap.hi - heap.lo) / 2;
 }
@@ -256,17 +257,18 @@ size_t heap_sweep_one(void)
     return swept;
 }
 
-/* An unswept span with room, swept; full ones, most of them at most, go to the swept
- * list. */
+/* An unswept span with room, swept; others, most of them at most, go to the swept full
+ * list. Those may be of the partial list, too: dense ones, since memory is not short any
+ * more. */
 static struct mspan *take_unswept(struct slot_info *si, uint32_t most)
 {
     if (!sweep_begin())
         return NULL;
     uint32_t i = swept_index();
-    struct mspan *s;
-    for (uint32_t full = 0;;) {
+    struct mspan *s = NULL;
+    for (uint32_t n = 0; n < most; n++) {
         s = take(si, &si->partial[!i]);
-        if (s == NULL && full++ < most)
+        if (s == NULL)
             s = take(si, &si->full[!i]);
         if (s == NULL)
             break;
@@ -274,6 +276,7 @@ static struct mspan *take_unswept(struct slot_info *si, uint32_t most)
         if (has_room(s))
             break;
         put(si, &si->full[i], s);
+        s = NULL;
     }
     sweep_end();
     return s;

@@ -84,8 +84,10 @@ static struct mspan *struct_get(void)
         /* Zeroed: SPAN_DEAD. Never given back, since lookups may come late. */
         struct mspan *slab =
             sys_alloc_aligned(SLAB_STRUCTS * sizeof *slab, CACHE_LINE);
-        if (slab == NULL)
+        if (slab == NULL) {
+            atomic_store_explicit(&heap.refused, true, memory_order_relaxed);
             return NULL;
+        }
         for (uint32_t i = 1; i < SLAB_STRUCTS; i++) {
             slab[i].next = pg.dead;
             pg.dead = &slab[i];
@@ -351,6 +353,7 @@ static bool commit(size_t n)
     atomic_fetch_add(&pg.committing, 1);
     bool ok = vm_commit(heap_meta(lo), n / GRANULE) && vm_commit((void *)lo, n);
     atomic_fetch_sub(&pg.committing, 1);
+    atomic_store_explicit(&heap.refused, !ok, memory_order_relaxed);
     if (!ok)
         return false;
     /* The page map and the states are committed already, but touched only

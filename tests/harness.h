@@ -61,9 +61,12 @@ static inline void harness_init(int argc, char **argv)
  * ./dev test --long and ./dev soak do, else a fifth. */
 __attribute__((unused)) static inline int harness_reps(int n)
 {
-    static int by;
-    if (by == 0)
+    static int known; /* several threads may ask at a time */
+    int by = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (by == 0) {
         by = getenv("TARN_TEST_LONG") != NULL ? 1 : 5;
+        __atomic_store_n(&known, by, __ATOMIC_RELAXED);
+    }
     return n / by > 1 ? n / by : 1;
 }
 

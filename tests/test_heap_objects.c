@@ -85,19 +85,27 @@ static void test_every_byte(void)
     check_everything();
 }
 
+static bool add(size_t size)
+{
+    struct object *o = &obj[nobj];
+    CHECK_LT(nobj, MAX_OBJECTS);
+    *o = (struct object){.layout = LAYOUT_NOSCAN,
+                         .size = (uint32_t)size,
+                         .seed = rand_next(&rng) | 1,
+                         .marked = true};
+    o->base = alloc_small(&cache[0], SLOT_NOSCAN(size_to_class(size)));
+    if (o->base == 0)
+        return false;
+    CHECK(*shadow_of(o->base) == 0 || *shadow_of(o->base) == DEAD);
+    set_shadow(o, ++nobj);
+    fill(o);
+    return true;
+}
+
 static void fill_up(uint32_t n, size_t size)
 {
-    while (nobj < n) {
-        struct object *o = &obj[nobj];
-        *o = (struct object){.layout = LAYOUT_NOSCAN,
-                             .size = (uint32_t)size,
-                             .seed = rand_next(&rng) | 1,
-                             .marked = true};
-        o->base = alloc_small(&cache[0], SLOT_NOSCAN(size_to_class(size)));
-        CHECK(*shadow_of(o->base) == 0 || *shadow_of(o->base) == DEAD);
-        set_shadow(o, ++nobj);
-        fill(o);
-    }
+    while (nobj < n)
+        CHECK(add(size));
 }
 
 /* Full spans that become holes all over are found and filled. */
@@ -150,6 +158,58 @@ static void test_dense(void)
         }
     }
     atomic_store(&heap.tight, false);
+}
+
+/* Nor when it is the system that has no memory, however little there is. */
+static void dense_refused_body(void)
+{
+    const size_t size = 32;
+    fill_up(10000, size);
+    fail_inject(FAIL_MPROTECT, 0, -1);
+    for (size_t n = MAX_SMALL; n >= size; n /= 2)
+        while (add(n))
+            ;
+    uint32_t all = nobj;
+    mark_start();
+    for (uint32_t i = 0; i < nobj; i++)
+        if (obj[i].size != size || below(100) < 80)
+            mark(&obj[i]);
+    mark_end(0);
+    sweep_end();
+    if (heap.full) /* else a few that are old already stay */
+        CHECK_LT(nobj, all - all / 20);
+    fill_up(all, size);
+    check_everything();
+}
+
+static void test_dense_refused(void)
+{
+    in_child(dense_refused_body);
+}
+
+/* Where memory is not short any more, what is left of when it was does not make one
+ * allocation sweep it all. */
+static void test_not_tight_any_more(void)
+{
+    const uint32_t slot = SLOT_NOSCAN(size_to_class(32));
+    const uint32_t n = 70 * (uint32_t)(PAGE_SIZE / 32); /* all spans are full */
+    atomic_store(&heap.tight, true);
+    fill_up(n, 32);
+    mark_start();
+    mark_end(80);
+    sweep_end();
+    atomic_store(&heap.tight, false);
+    mark_start();
+    mark_end(100);
+    const struct span_list *unswept =
+        &heap.slots[slot].partial[atomic_load(&heap.sweepgen) / 2 % 2 == 0];
+    size_t before = atomic_load(&unswept->n);
+    CHECK_EQ(before, 70u);
+    CHECK(add(32));
+    CHECK_GE(atomic_load(&unswept->n), before - 8);
+    sweep_end();
+    check_everything();
+    collect(0);
 }
 
 static struct mspan *hooked;
@@ -673,6 +733,8 @@ int main(int argc, char **argv)
     RUN(test_every_byte);
     RUN(test_holes);
     RUN(test_dense);
+    RUN(test_dense_refused);
+    RUN(test_not_tight_any_more);
     RUN(test_hook);
     RUN(test_bad_sizes);
     RUN(test_bad_types);
