@@ -43,6 +43,9 @@
  * would know no bound. */
 #define DISTANCE_LEAST ((uint64_t)256 << 10)
 #define HARD 1.25 /* times the goal */
+/* Of the goal, what the spans of the heap may take before holes in nearly full ones
+ * are used. */
+#define DENSE_UNTIL 1.25
 /* A young collection that frees less of what is young does not pay. */
 #define YIELD_LEAST 0.4
 /* A full one is due when old garbage has used up so much of the way, or young ones
@@ -209,6 +212,9 @@ static void set_goal(void)
         goal = room;
     if (goal < now + DISTANCE_LEAST && !pacer_assists())
         goal = now + now / 8 + DISTANCE_LEAST;
+    atomic_store_explicit(&heap.dense_until,
+                          (uint64_t)((double)goal * DENSE_UNTIL) / PAGE_SIZE,
+                          memory_order_relaxed);
     uint64_t way = goal > base ? goal - base : 0;
     pacer.way = way;
     double runway =

@@ -148,19 +148,26 @@ static void cursor_advance(uint32_t to)
         ;
 }
 
+static bool memory_is_short(void)
+{
+    uint64_t until =
+        atomic_load_explicit(&heap.dense_until, memory_order_relaxed);
+    return atomic_load_explicit(&heap.tight, memory_order_relaxed) ||
+           atomic_load_explicit(&heap.refused, memory_order_relaxed) ||
+           (until != 0 && atomic_load_explicit(&heap.pages_inuse,
+                                               memory_order_relaxed) > until) ||
+           atomic_load_explicit(&heap.mapped, memory_order_relaxed) >
+               heap.size / 2;
+}
+
 /* Whether a swept span is worth allocating from before the next collection. Holes in
  * one that is nearly full are short, and what is put in them keeps it from ever
  * becoming empty, as it might when its objects die together. Where memory is short
  * every place counts. */
 static bool has_room(const struct mspan *s)
 {
-    if (s->live == s->nelems)
-        return false;
-    return !span_dense(s, s->live) ||
-           atomic_load_explicit(&heap.tight, memory_order_relaxed) ||
-           atomic_load_explicit(&heap.refused, memory_order_relaxed) ||
-           atomic_load_explicit(&heap.mapped, memory_order_relaxed) >
-               (heap.hi - heap.lo) / 2;
+    return s->live < s->nelems &&
+           (!span_dense(s, s->live) || memory_is_short());
 }
 
 /* Sweeps and gives the span to the list where it belongs now, or its pages back

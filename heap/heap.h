@@ -256,11 +256,14 @@ struct heap {
     /* Of an allocated object with meta byte b: white if (b ^ white_xor) &
      * white_bit; marking makes b (b & ~mark_clear) | mark_set. */
     uint8_t white_xor, white_bit, mark_clear, mark_set;
-    bool full;                    /* this collection, or the last one */
-    _Atomic bool tight;           /* sweep before fresh pages are taken */
-    _Atomic bool refused;         /* the system had no memory when last asked */
-    _Atomic uint64_t mapped_most; /* give back others then; 0: no limit */
-    uint8_t epoch_before;         /* cards that this collection looks at */
+    bool full;          /* this collection, or the last one */
+    _Atomic bool tight; /* sweep before fresh pages are taken */
+    _Atomic uint64_t
+        dense_until;      /* pages in use from which on the holes of dense
+                                     spans are used; 0: not known */
+    _Atomic bool refused; /* the system had no memory when last asked */
+    _Atomic uint64_t mapped_most;     /* give back others then; 0: no limit */
+    uint8_t epoch_before;             /* cards that this collection looks at */
     _Atomic uint64_t sample_interval; /* bytes between samples; 0: none */
     _Atomic uint32_t sweepgen;
     struct slot_info *slots; /* MAX_SLOTS reserved */
