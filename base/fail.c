@@ -35,6 +35,11 @@ void fail_inject(enum fail_kind kind, int64_t after, int64_t times)
     atomic_store(&fail_active, true);
 }
 
+bool fail_pending(enum fail_kind kind)
+{
+    return atomic_load(&fail_state[kind].times) != 0;
+}
+
 void fail_reset(void)
 {
     atomic_store(&fail_active, false);

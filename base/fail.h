@@ -16,6 +16,7 @@ enum fail_kind {
 /* Lets `after` calls pass, then fails `times` (-1: all further) calls. Returns
  * at most once per call and kind. */
 void fail_inject(enum fail_kind kind, int64_t after, int64_t times);
+bool fail_pending(enum fail_kind kind); /* some of it has not happened yet */
 void fail_reset(void);
 bool fail_point_slow(enum fail_kind kind);
 extern _Atomic bool fail_active;

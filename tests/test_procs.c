@@ -805,9 +805,11 @@ static void body(void)
 static void refuse(enum fail_kind kind)
 {
     uint32_t n = nprocs, refused = 0;
+    bool another = false;
     for (int64_t after = 0;; after++) {
         fail_inject(kind, after, 1);
         tarn_status st = tarn_set_procs((int)n + 3);
+        another = !fail_pending(kind);
         fail_reset();
         if (st == TARN_OK)
             break;
@@ -816,7 +818,10 @@ static void refuse(enum fail_kind kind)
         CHECK(said("tarn_set_procs: out of memory"));
         CHECK_EQ(tarn_procs(), (size_t)n);
     }
-    CHECK_GE(refused, 2u);
+    /* Now and then it is another thread that is refused memory, for spares of its signal
+     * frames, say; and what Ps need is there from now on. */
+    if (!another)
+        CHECK_GE(refused, 2u);
     CHECK_EQ(tarn_procs(), (size_t)n + 3);
     check_all();
     collect();

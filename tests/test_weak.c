@@ -207,10 +207,11 @@ static void test_race(void)
     go(race_writer, r);
     for (int i = 0; i < readers; i++)
         go(race_reader, r);
-    for (int i = 0;
-         i < harness_reps(12) ||
-         ((atomic_load(&r->while_marking) == 0 || atomic_load(&r->dead) == 0) &&
-          nprocs > 1 && i < 1000);
+    for (int i = 0; i < harness_reps(12) ||
+                    ((atomic_load(&r->got) == 0 ||
+                      (nprocs > 1 && (atomic_load(&r->while_marking) == 0 ||
+                                      atomic_load(&r->dead) == 0))) &&
+                     i < 1000);
          i++) {
         if (i % 2)
             gc_collect_young();
