@@ -329,7 +329,9 @@ struct objinfo {
     uintptr_t base;
     size_t size;
     struct mspan *span;
-    uint8_t meta; /* of the first granule, as read */
+    /* Of the first granule, as read. A whole word: a byte over part of what a dead frame
+     * has left in one would make a pointer to a neighbour of what that pointed to. */
+    uint64_t meta;
 };
 /* The allocated object that p points into (anywhere in [base, base+size)).
  * Any thread, any time, no lock; false if none. For large objects size is the
