@@ -164,28 +164,22 @@ static void compare_traced(struct check *c)
                 slot, c);
 }
 
-static void compare_span(struct mspan *s, void *vc)
+static void compare_object(const struct objinfo *o, void *vc)
 {
     struct check *c = vc;
-    if (s->layout == LAYOUT_NOSCAN)
+    if (is_channel(o))
         return;
-    for (uint32_t i = 0; i < s->nelems; i++) {
-        struct objinfo o = {s->base + i * s->elemsize, s->elemsize, s, 0};
-        o.meta = meta_load(heap_meta(o.base));
-        if ((o.meta & META_COLOR) == 0 || heap_white(o.meta) || is_channel(&o))
-            continue;
-        c->holder = &o;
-        if (s->layout == LAYOUT_TRACED)
-            compare_traced(c);
-        else
-            object_each_pointer(&o, compare, c);
-    }
+    c->holder = o;
+    if (o->span->layout == LAYOUT_TRACED)
+        compare_traced(c);
+    else
+        object_each_pointer(o, compare, c);
 }
 
 void barriercheck(void)
 {
     struct check c = {0};
-    heap_each_span(compare_span, &c);
+    objects_each_live(compare_object, &c);
     if (c.reports > MAX_REPORTS)
         tarn_eprintf("barriercheck: %u more of them\n",
                      c.reports - MAX_REPORTS);

@@ -387,6 +387,9 @@ ALWAYS_INLINE void gc_step(const char *name)
 
 /* For messages: its type, or its layout if it has none. */
 const char *object_type_name(const struct objinfo *o);
+/* Calls fn for each live object that may have pointers, world stopped, mark complete. */
+void objects_each_live(void (*fn)(const struct objinfo *o, void *arg),
+                       void *arg);
 /* Calls fn(value, address, arg) for each word of an object that its layout takes
  * for a pointer, world stopped. What a trace callback reports has the object's
  * address for its own. */

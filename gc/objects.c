@@ -9,6 +9,31 @@ const char *object_type_name(const struct objinfo *o)
     return o->span->type ? o->span->type->name : layouts[o->span->layout];
 }
 
+struct each_live {
+    void (*fn)(const struct objinfo *o, void *arg);
+    void *arg;
+};
+
+static void each_live_of(struct mspan *s, void *ve)
+{
+    const struct each_live *e = ve;
+    if (s->layout == LAYOUT_NOSCAN)
+        return;
+    for (uint32_t i = 0; i < s->nelems; i++) {
+        struct objinfo o = {s->base + i * s->elemsize, s->elemsize, s, 0};
+        o.meta = meta_load(heap_meta(o.base));
+        if ((o.meta & META_COLOR) != 0 && !heap_white((uint8_t)o.meta))
+            e->fn(&o, e->arg);
+    }
+}
+
+void objects_each_live(void (*fn)(const struct objinfo *o, void *arg),
+                       void *arg)
+{
+    struct each_live e = {fn, arg};
+    heap_each_span(each_live_of, &e);
+}
+
 void object_each_pointer(const struct objinfo *o,
                          void (*fn)(uintptr_t v, uintptr_t slot, void *arg),
                          void *arg)

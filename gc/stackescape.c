@@ -123,19 +123,11 @@ static void look(uintptr_t v, uintptr_t slot, void *ve)
     report(e, v, slot, t, doubt);
 }
 
-static void look_at_span(struct mspan *s, void *ve)
+static void look_at_object(const struct objinfo *o, void *ve)
 {
     struct escape *e = ve;
-    if (s->layout == LAYOUT_NOSCAN)
-        return;
-    for (uint32_t i = 0; i < s->nelems; i++) {
-        struct objinfo o = {s->base + i * s->elemsize, s->elemsize, s, 0};
-        o.meta = meta_load(heap_meta(o.base));
-        if ((o.meta & META_COLOR) == 0 || heap_white(o.meta))
-            continue;
-        e->holder = &o;
-        object_each_pointer(&o, look, e);
-    }
+    e->holder = o;
+    object_each_pointer(o, look, e);
     e->holder = NULL;
 }
 
@@ -185,7 +177,7 @@ void stackescape(void)
 {
     struct escape e = {0};
     if (list_targets(&e)) {
-        heap_each_span(look_at_span, &e);
+        objects_each_live(look_at_object, &e);
         gc_each_root(look_at_root, &e);
     }
     /* What takes this memory next may be a place for registers, of which not
