@@ -350,12 +350,12 @@ static void finish_mark(void)
     atomic_store(&gc.blacken, false);
     atomic_store(&gc.phase, GC_MARKTERM);
     trace_event(TRACE_MARKTERM, getg(), 0, 0);
+    if (options.barriercheck)
+        barriercheck(); /* first: it names the store, checkmark what came of it */
     if (options.checkmark)
         checkmark();
     if (options.stackescape)
         stackescape();
-    if (options.barriercheck)
-        barriercheck();
     for (uint32_t i = 0; i < nprocs; i++) {
         struct p *pp = allp[i];
         ASSERT(gcw_empty(&gcp_of(pp)->gcw) && gcp_of(pp)->wbn == 0);
