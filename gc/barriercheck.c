@@ -31,15 +31,15 @@ bool barriercheck_init(void)
 {
     if (!options.barriercheck)
         return true;
-    shadow = vm_map_lazy(heap.hi - heap.lo, OS_PAGE);
+    shadow = vm_map_lazy(heap.size, OS_PAGE);
     if (shadow == NULL) {
         set_error(
             "barriercheck: no address space for a shadow of the heap, %zu "
             "bytes: heapmax is how many",
-            (size_t)(heap.hi - heap.lo));
+            heap.size);
         return false;
     }
-    vm_dump(shadow, heap.hi - heap.lo, false);
+    vm_dump(shadow, heap.size, false);
     tarn_barrier_on = BARRIER_CHECKED;
     return true;
 }

@@ -439,31 +439,7 @@ static bool next_run(struct mcache_entry *e, struct mspan *s)
     return true;
 }
 
-/* span_take_run where this run and the next one lie in one block of 64. */
-ALWAYS_INLINE bool take_run_of_block(struct mspan *s, uint32_t *from,
-                                     uint32_t *to)
-{
-    uint32_t i = s->freeindex, block = i & ~UINT32_C(63);
-    uint64_t mask = s->freemask;
-    if (unlikely(i >= s->nelems))
-        return false;
-    uint64_t rest = ~mask & (~UINT64_C(0) << i % 64);
-    if (unlikely(rest == 0))
-        return span_take_run(s, from, to);
-    uint32_t end = (uint32_t)__builtin_ctzll(rest);
-    mask &= ~UINT64_C(0) << end;
-    if (unlikely(mask == 0))
-        return span_take_run(s, from, to);
-    *from = i;
-    *to = block + end;
-    s->freemask = mask;
-    s->freeindex = block + (uint32_t)__builtin_ctzll(mask);
-    return true;
-}
-
 #define SHORT_RUN ((size_t)512)
-/* From the next run, how far ahead memory is asked for: some runs. */
-#define AHEAD 128
 
 bool mcache_next_run(struct mcache *c, struct mcache_entry *e)
 {
@@ -472,7 +448,7 @@ bool mcache_next_run(struct mcache *c, struct mcache_entry *e)
     if (s == NULL || e->end < e->run_end || s->live == 0 ||
         atomic_load_explicit(&heap.sample_interval, memory_order_relaxed) !=
             0 ||
-        !take_run_of_block(s, &i, &end))
+        !span_take_run(s, &i, &end))
         return false;
     size_t n = (end - i) * s->elemsize;
     e->ptr = e->end = s->base + i * s->elemsize;
@@ -482,8 +458,8 @@ bool mcache_next_run(struct mcache *c, struct mcache_entry *e)
     if (s->needzero)
         zero(e->end, n);
     handed_out(c, e, n, end - i);
-    __builtin_prefetch((void *)(s->base + s->freeindex * s->elemsize + AHEAD),
-                       1);
+    /* The next one will be wanted soon. */
+    __builtin_prefetch((void *)(s->base + s->freeindex * s->elemsize), 1);
     c->unpaid += n;
     return true;
 }
