@@ -31,7 +31,7 @@ function(stress_test name)
     add_test(NAME stress_${name} COMMAND ${ARGN})
     set_tests_properties(stress_${name} PROPERTIES
         LABELS stress TIMEOUT ${stress_timeout} ENVIRONMENT
-        "ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0;TSAN_OPTIONS=halt_on_error=1:history_size=4:second_deadlock_stack=1;UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1")
+        "ASAN_OPTIONS=detect_stack_use_after_return=0;TSAN_OPTIONS=halt_on_error=1:history_size=4:second_deadlock_stack=1;UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1")
 endfunction()
 
 # One short run for each mode that this runtime has, and some of all behaviours

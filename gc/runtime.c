@@ -22,15 +22,15 @@ static void *alloc_for_sched(size_t n, enum layout layout)
                                    : tarn_alloc_conservative(n);
 }
 
-/* heapmax, or less: where address space is limited, half of it is left to
- * stacks, threads and everybody else. */
+/* heapmax, or less: where address space is limited, most of it is left to stacks,
+ * threads and everybody else. mimalloc alone takes 32 MiB for each thread. */
 static size_t reservation(void)
 {
     size_t want = (size_t)options.heapmax;
     struct rlimit r;
     if (getrlimit(RLIMIT_AS, &r) == 0 && r.rlim_cur != RLIM_INFINITY &&
-        want > r.rlim_cur / 2)
-        want = ALIGN_DOWN((size_t)(r.rlim_cur / 2), (size_t)1 << 20);
+        want > r.rlim_cur / 3)
+        want = ALIGN_DOWN((size_t)(r.rlim_cur / 3), (size_t)1 << 20);
     return want;
 }
 

@@ -23,6 +23,7 @@
 
 #if TARN_ASAN
 #include <sanitizer/asan_interface.h>
+#include <sanitizer/lsan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #if TARN_TSAN
@@ -65,6 +66,10 @@ static struct fiber *new_fiber(void)
     struct fiber *f = calloc(1, sizeof(*f));
     if (f == NULL)
         throw("out of memory for a sanitizer's fiber");
+#if TARN_ASAN
+    /* Only records of goroutines and threads point there, which it does not search. */
+    __lsan_ignore_object(f);
+#endif
     return f;
 }
 
