@@ -23,8 +23,8 @@
 
 #if TARN_ASAN
 #include <sanitizer/asan_interface.h>
-#include <sanitizer/lsan_interface.h>
 #include <sanitizer/common_interface_defs.h>
+#include <sanitizer/lsan_interface.h>
 #endif
 #if TARN_TSAN
 #include <sanitizer/tsan_interface.h>

@@ -1,87 +1,14 @@
 /* tests/test_procs.c - the number of Ps changes at run time, under all that goroutines
  * do: nobody is lost on a P that ends, nothing is left behind there, everybody goes
- * on; also where a mark is under way, where memory is refused, and from one
- * tarn_main to the next. */
-#include "nativesuite.h"
+ * on; also where a mark is under way, and from one tarn_main to the next. */
+#include "procsuite.h"
 
-#include "base/fail.h"
 #include "tarn/native.h"
-
-static tarn_waitgroup wg;
-
-static void set_procs(uint32_t n)
-{
-    CHECK_ST(tarn_set_procs((int)n), TARN_OK);
-    CHECK_EQ(tarn_procs(), (size_t)n);
-}
-
-/* A P that has ended has nothing, nor is it anybody's. World stopped. */
-static void check_ended(struct p *pp)
-{
-    CHECK_EQ(atomic_load(&pp->status), (uint32_t)Pdead);
-    CHECK(atomic_load(&pp->m) == NULL);
-    CHECK(runqempty(pp));
-    CHECK_EQ(pp->timers.len, 0u);
-    CHECK_EQ(atomic_load(&pp->timers.when0), 0);
-    CHECK(pp->sudogcache == NULL && pp->nsudog == 0);
-    CHECK(pp->gfree[0] == NULL && pp->gfree[1] == NULL);
-    CHECK_EQ(pp->ngfree[0] + pp->ngfree[1], 0u);
-    struct gcp *g = gcp_of(pp);
-    CHECK(g->wbn == 0 && gcw_empty(&g->gcw));
-    CHECK_EQ(g->assist_debt, 0);
-    CHECK_EQ(pp->mcache.used, NO_SLOT);
-    CHECK_EQ(pp->mcache.live_pending, 0u);
-}
-
-static void check_all(void)
-{
-    check_wiring();
-    STAY();
-    uint32_t n = nprocs, id = getg()->m->p->id;
-    struct mcache_entry *cache = local_cache();
-    bool own = cache == getg()->m->p->mcache.fast;
-    GO_ON();
-    CHECK_LT(id, n);
-    CHECK(own);
-    stopTheWorld();
-    for (uint32_t i = nprocs; i < atomic_load(&nallp); i++)
-        check_ended(allp[i]);
-    CHECK_EQ(atomic_load(&sched.npidle), 0u);
-    for (uint32_t i = 0; i < nprocs; i++)
-        CHECK(gcp_of(allp[i])->worker != NULL);
-    startTheWorld();
-}
 
 /* Mostly few, since a stop costs as many switches of threads. */
 static uint32_t some_number(uint64_t *rng)
 {
     return 1 + below(rng, below(rng, 4) == 0 ? 16 : 4);
-}
-
-static struct p *own_p(void)
-{
-    STAY();
-    struct p *pp = getg()->m->p;
-    GO_ON();
-    return pp;
-}
-
-static void hog(void *unused)
-{
-    (void)unused;
-    STAY();
-    spin_ns(200000);
-    GO_ON();
-}
-
-/* The caller, with nobody else about, comes to be on that P, of two: its own is kept
- * busy until the other has stolen it. */
-static void get_to(uint32_t id)
-{
-    while (own_p()->id != id) {
-        go(hog, NULL);
-        tarn_yield();
-    }
 }
 
 /* --- what goroutines do meanwhile -------------------------------------------------- */
@@ -424,7 +351,7 @@ static void test_own_p(void)
 /* Goroutines wait in the order in which they would have run on the P that ends. */
 static struct {
     uint32_t n;
-    uintptr_t who[RUNQ_SIZE];
+    uintptr_t who[8];
 } order;
 
 static void notes_order(void *i)
@@ -432,35 +359,48 @@ static void notes_order(void *i)
     order.who[order.n++] = (uintptr_t)i;
 }
 
-static void test_order(void)
+/* As a P that ends does it. False: some have run before the stop. */
+static bool order_kept(void)
 {
     struct g *keep[8];
-    set_procs(1);
     order.n = 0;
     for (uintptr_t i = 0; i < 8; i++)
         go(notes_order, (void *)i);
-    /* As a P that ends does it; nobody else runs between. */
     stopTheWorld();
     struct p *pp = getg()->m->p;
-    keep[0] = atomic_load(&pp->runnext);
-    for (uint32_t i = 1; i < 8; i++)
-        keep[i] = atomic_load(&pp->runq[(pp->runqhead + i - 1) % RUNQ_SIZE]);
-    lock(&sched.lock);
-    uint32_t others = sched.runq.n;
-    runq_to_global(pp);
-    CHECK_EQ(sched.runq.n, others + 8);
-    struct g *gp = sched.runq.head;
-    for (uint32_t i = 0; i < 8; i++, gp = gp->schedlink)
-        CHECK(gp == keep[i]);
-    CHECK((gp == NULL) == (others == 0));
-    CHECK(sched.runq.tail->schedlink == NULL);
-    unlock(&sched.lock);
-    CHECK(runqempty(pp));
+    bool all = order.n == 0 && atomic_load(&pp->runnext) != NULL &&
+               pp->runqtail - pp->runqhead == 7;
+    if (all) {
+        keep[0] = atomic_load(&pp->runnext);
+        for (uint32_t i = 1; i < 8; i++)
+            keep[i] =
+                atomic_load(&pp->runq[(pp->runqhead + i - 1) % RUNQ_SIZE]);
+        lock(&sched.lock);
+        uint32_t others = sched.runq.n;
+        runq_to_global(pp);
+        CHECK_EQ(sched.runq.n, others + 8);
+        struct g *gp = sched.runq.head;
+        for (uint32_t i = 0; i < 8; i++, gp = gp->schedlink)
+            CHECK(gp == keep[i]);
+        CHECK((gp == NULL) == (others == 0));
+        CHECK(sched.runq.tail->schedlink == NULL);
+        unlock(&sched.lock);
+        CHECK(runqempty(pp));
+    }
     startTheWorld();
     YIELD_UNTIL(order.n == 8);
-    CHECK_EQ(order.who[0], 7u); /* runnext: the last that was started */
-    for (uint32_t i = 1; i < 8; i++)
-        CHECK_EQ(order.who[i], i - 1);
+    return all;
+}
+
+/* Until once nobody was preempted: a goroutine that was goes to the end. */
+static void test_order(void)
+{
+    set_procs(1);
+    for (bool right = false; !right;) {
+        right = order_kept() && order.who[0] == 7; /* runnext: the last one */
+        for (uint32_t i = 1; i < 8; i++)
+            right = right && order.who[i] == i - 1;
+    }
 }
 
 /* --- timers ----------------------------------------------------------------------- */
@@ -798,132 +738,6 @@ static void body(void)
     RUN(test_in_mark);
 }
 
-/* --- refusals -------------------------------------------------------------------------- */
-
-/* Memory is refused at each place in turn: the number is as before, and grows when
- * there is memory again. */
-static void refuse(enum fail_kind kind)
-{
-    uint32_t n = nprocs, refused = 0;
-    bool another = false;
-    for (int64_t after = 0;; after++) {
-        fail_inject(kind, after, 1);
-        tarn_status st = tarn_set_procs((int)n + 3);
-        another = !fail_pending(kind);
-        fail_reset();
-        if (st == TARN_OK)
-            break;
-        refused++;
-        CHECK_ST(st, TARN_ENOMEM);
-        CHECK(said("tarn_set_procs: out of memory"));
-        CHECK_EQ(tarn_procs(), (size_t)n);
-    }
-    /* Now and then it is another thread that is refused memory, for spares of its signal
-     * frames, say; and what Ps need is there from now on. */
-    if (!another)
-        CHECK_GE(refused, 2u);
-    CHECK_EQ(tarn_procs(), (size_t)n + 3);
-    check_all();
-    collect();
-}
-
-static void test_refused(void)
-{
-    refuse(FAIL_MALLOC);
-    refuse(FAIL_MMAP);
-}
-
-static struct timer filling[4096], one_more;
-
-static void never(void *unused)
-{
-    (void)unused;
-    CHECK(!"an hour has passed");
-}
-
-static void add(struct timer *t)
-{
-    t->when = nanotime() + INT64_C(3600000000000);
-    t->f = never;
-    timer_add(t);
-}
-
-static void adds_one(void *unused)
-{
-    (void)unused;
-    for (bool done = false; !done;) {
-        get_to(1);
-        STAY();
-        done = getg()->m->p->id == 1;
-        if (done)
-            add(&one_more);
-        GO_ON();
-    }
-    tarn_waitgroup_done(&wg);
-}
-
-/* One P has as many as it has room for, the other, which ends, has one. */
-static void test_timers_refused(void)
-{
-    uint32_t n = 0;
-    set_procs(2);
-    for (bool full = false; !full;) {
-        get_to(0);
-        STAY();
-        struct timers *ts = &allp[0]->timers;
-        if (getg()->m->p == allp[0]) {
-            do
-                add(&filling[n++]);
-            while (ts->len < ts->cap && n < ARRAY_LEN(filling));
-            full = true;
-        }
-        GO_ON();
-    }
-    CHECK_LT(n, ARRAY_LEN(filling));
-    tarn_waitgroup_add(&wg, 1);
-    go(adds_one, NULL);
-    tarn_waitgroup_wait(&wg);
-    fail_inject(FAIL_MALLOC, 0, 1);
-    tarn_status st = tarn_set_procs(1);
-    fail_reset();
-    CHECK_ST(st, TARN_ENOMEM);
-    CHECK(said("for timers"));
-    CHECK_EQ(tarn_procs(), 2u);
-    CHECK(atomic_load(&one_more.pp) == allp[1]);
-    check_all();
-    set_procs(1);
-    CHECK(atomic_load(&one_more.pp) == allp[0]);
-    CHECK_EQ(allp[0]->timers.len, n + 1);
-    for (uint32_t i = 0; i < n; i++)
-        CHECK(timer_del(&filling[i]));
-    CHECK(timer_del(&one_more));
-    CHECK_EQ(allp[0]->timers.len, 0u);
-    check_all();
-}
-
-static void test_thread_limit(void)
-{
-    CHECK_EQ(options.maxthreads, 8);
-    size_t n = tarn_procs();
-    CHECK_ST(tarn_set_procs(8), TARN_ELIMIT);
-    CHECK(said("option maxthreads allows 8"));
-    CHECK_EQ(tarn_procs(), n);
-    check_all();
-    set_procs(4);
-    check_all();
-}
-
-static void refusals(void)
-{
-    RUN(test_refused);
-    RUN(test_timers_refused);
-}
-
-static void limit(void)
-{
-    RUN(test_thread_limit);
-}
-
 /* --- from one tarn_main to the next ----------------------------------------------------- */
 
 static void first(void *unused)
@@ -992,8 +806,6 @@ int main(int argc, char **argv)
 {
     harness_init(argc, argv);
     RUN(test_restart);
-    gc_run(refusals, 2, "");
-    gc_run(limit, 2, "maxthreads=8");
     gc_run(in_mark, 2, "gcoff=1");
     gc_run(body, 1, "");
     gc_run(body, 4, "droppreempt=30");
