@@ -1,6 +1,7 @@
 /* tests/test_barriercheck.c - option barriercheck: a pointer that was stored without
  * the barrier, or was overwritten without it, is named, whether a collection would
  * have lost something or not; what was stored as it should be never is. */
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "gcsuite.h"
@@ -426,7 +427,7 @@ static void test_allowed(void)
         passes_with(allowed_full, "barriercheck=1,heapmax=16MiB,gcstress=64");
 }
 
-/* A heap for which there is address space, twice of which there is not. */
+/* A heap, of a third of the address space, fits beside what there is, a second does not. */
 static void cramped(void)
 {
     struct rlimit r;
@@ -434,6 +435,9 @@ static void cramped(void)
     CHECK_EQ(getrlimit(RLIMIT_AS, &r), 0);
     r.rlim_cur = (rlim_t)64 << 30;
     CHECK_EQ(setrlimit(RLIMIT_AS, &r), 0);
+    CHECK(mmap(NULL, (size_t)32 << 30, PROT_NONE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+               0) != MAP_FAILED);
     struct tarn_options o;
     tarn_options_init(&o);
     CHECK_ST(tarn_options_parse(&o, "barriercheck=1"), TARN_OK);
