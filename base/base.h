@@ -138,6 +138,7 @@ void assert_failed(const char *expr, const char *file, int line)
 struct base_hooks {
     size_t (*describe)(char *buf, size_t len);
     void (*crash_report)(void);
+    void (*_Atomic last)(void); /* the program's, when all is said */
 };
 extern struct base_hooks base_hooks;
 

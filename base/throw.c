@@ -194,6 +194,7 @@ enum crash_step {
     STEP_UNWIND,
     STEP_TRACE,
     STEP_REPORT,
+    STEP_LAST,
     STEP_END
 };
 
@@ -260,6 +261,11 @@ __attribute__((noreturn)) static void crash_from(enum crash_step step)
             crash_trace();
         else if (step == STEP_REPORT && base_hooks.crash_report != NULL)
             base_hooks.crash_report();
+        else if (step == STEP_LAST) {
+            void (*last)(void) = atomic_load(&base_hooks.last);
+            if (last != NULL)
+                last();
+        }
     }
     end_process();
 }

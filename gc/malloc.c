@@ -103,6 +103,11 @@ tarn_status tarn_set_oom_handler(tarn_oom_handler fn, void *arg)
     return TARN_OK;
 }
 
+void tarn_set_fatal_handler(tarn_fatal_handler fn)
+{
+    atomic_store(&base_hooks.last, fn);
+}
+
 /* With oom_turn. True: collect and try again. */
 static bool ask_handler(size_t size)
 {

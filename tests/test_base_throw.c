@@ -173,6 +173,45 @@ static void test_fault_in_throw(void)
     CHECK_STR(out, "report 42");
 }
 
+static void last_of_all(void)
+{
+    if (write(STDERR_FILENO, "last words\n", 11) != 11)
+        _exit(1);
+}
+
+static void last_faults(void)
+{
+    last_of_all();
+    volatile uintptr_t nowhere = 8;
+    *(volatile int *)nowhere = 1;
+}
+
+static void do_last_words(void)
+{
+    base_hooks.crash_report = report;
+    atomic_store(&base_hooks.last, last_of_all);
+    throw("first");
+}
+
+static void do_fatal_last_words(void)
+{
+    atomic_store(&base_hooks.last, last_faults);
+    fatal("second");
+}
+
+static void test_last_words(void)
+{
+    CHECK(aborted(run(do_last_words)));
+    CHECK_EQ(occurrences("last words\n"), 1);
+    CHECK(strstr(out, "report 42") < strstr(out, "last words"));
+    int status = run(do_fatal_last_words);
+    CHECK(WIFEXITED(status));
+    CHECK_EQ(WEXITSTATUS(status), 2);
+    CHECK_STR(out, "fatal: second");
+    CHECK_EQ(occurrences("last words\n"), 1);
+    CHECK_EQ(occurrences("(cut short by a fault at 0x8"), 1);
+}
+
 enum { THROWERS = 4 };
 static _Atomic int throwers_ready;
 
@@ -472,6 +511,7 @@ int main(int argc, char **argv)
     RUN(test_handler_does_not_save_the_process);
     RUN(test_throw_in_throw);
     RUN(test_fault_in_throw);
+    RUN(test_last_words);
     RUN(test_concurrent_throws);
     RUN(test_long_message_is_cut);
     RUN(test_throw_on_odd_stacks);

@@ -194,6 +194,8 @@ int main(int argc, char **argv)
         }
     start.argc = argc;
     start.argv = argv;
+    lose_no_output();
     int status = mem_run(run, NULL);
+    stdout_port = 0;
     return status != 0 ? status : start.status;
 }

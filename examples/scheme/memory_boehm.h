@@ -28,6 +28,7 @@ void *mem_bytes(size_t n);
 #define mem_init2(slot, a, b) (mem_init(slot, a), mem_init((V *)(slot) + 1, b))
 #define mem_gc() GC_gcollect()
 #define mem_native(fn, p) (fn)(p)
+#define mem_at_fatal(fn) (void)(fn)
 
 void mem_stats(struct mem_stats *s);
 int mem_run(void (*fn)(void *), void *arg);

@@ -65,6 +65,7 @@ slow:
 #define mem_weak_remove(map, key) (void)tarn_weakmap_remove(map, key)
 #define mem_weak_count(map) tarn_weakmap_count(map)
 #define mem_native(fn, p) tarn_native_call(fn, p)
+#define mem_at_fatal(fn) tarn_set_fatal_handler(fn)
 
 void mem_stats(struct mem_stats *s);
 int mem_run(void (*fn)(void *), void *arg);

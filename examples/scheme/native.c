@@ -354,3 +354,30 @@ void print_statistics(void)
 {
     mem_native(do_statistics, NULL);
 }
+
+/* --- the end ------------------------------------------------------------------- */
+
+/* What waits in standard output, for a process that ends without the interpreter:
+ * out of memory, of stack, at a deadlock. Nobody else may be waited for by then. */
+static void last_words(void)
+{
+    if (stdout_port == 0)
+        return;
+    struct port *p = PORT(stdout_port);
+    const unsigned char *s = p->text->chars;
+    size_t n = p->length;
+    p->length = 0;
+    while (n > 0) {
+        ssize_t w = write(STDOUT_FILENO, s, n);
+        if (w <= 0)
+            return;
+        s += w;
+        n -= (size_t)w;
+    }
+}
+
+void lose_no_output(void)
+{
+    atexit(last_words);
+    mem_at_fatal(last_words);
+}

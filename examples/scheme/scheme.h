@@ -429,6 +429,7 @@ size_t physical_memory(void);
 V read_line_edited(const char *prompt); /* string; EOFV */
 void history_open(void);
 void print_statistics(void);
+void lose_no_output(void);
 enum {
     M_SQRT,
     M_EXP,

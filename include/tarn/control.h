@@ -57,6 +57,16 @@ typedef bool (*tarn_oom_handler)(size_t size, void *arg);
 /* NULL: none. Allocation that fails at the time may still call the one before. foreign. */
 TARN_API tarn_status tarn_set_oom_handler(tarn_oom_handler handler, void *arg);
 
+/* Called when the runtime ends the process, on a deadlock, a stack that overflows, memory
+ * that is used up with oom=throw or an error of its own: once, after the message was
+ * written, on the thread that found it, on 64 KiB of stack without checks, signals
+ * blocked. Other threads run on and locks stay held, so it may do only what signal
+ * handlers may: write out a buffer, say, with write(2). Its file must not be compiled as
+ * managed code. A fault in it is told of; the process ends all the same. */
+typedef void (*tarn_fatal_handler)(void);
+/* NULL: none. Before tarn_main, too. foreign, signal. */
+TARN_API void tarn_set_fatal_handler(tarn_fatal_handler handler);
+
 /* Objects own more (delta > 0) or less memory outside of the heap than before, in bytes:
  * malloc'ed buffers, textures, files mapped. It counts for when collections begin and
  * for memlimit as if it were objects; whoever owns it says so when it is freed, in a
