@@ -380,6 +380,22 @@ static void finish_mark(void)
     gc_bufs_trim();
 }
 
+/* The driver lets others run. A slice of theirs is long: who finds that nothing is left
+ * to do but by the driver gives way at once (let_driver). */
+static void driver_yield(void)
+{
+    atomic_store(&gc.driver_yields, true);
+    gosched();
+    atomic_store(&gc.driver_yields, false);
+}
+
+static void let_driver(void)
+{
+    if (atomic_load_explicit(&gc.driver_yields, memory_order_relaxed) &&
+        atomic_load_explicit(&sched.npidle, memory_order_relaxed) == 0)
+        gosched();
+}
+
 static void sweep(void)
 {
     int64_t turn = nanotime();
@@ -400,12 +416,12 @@ static void sweep(void)
             atomic_load_explicit(&sched.gcwaiting, memory_order_relaxed) ||
             atomic_load_explicit(&pp->runSafePointFn, memory_order_relaxed) ||
             (now - turn > 200000 && !runqempty(pp))) {
-            gosched();
+            driver_yield();
             turn = nanotime();
         }
     }
     while (!heap_sweep_done())
-        gosched();
+        driver_yield();
 }
 
 /* Between steps of work that can wait. */
@@ -416,7 +432,7 @@ static void let_others(void)
         atomic_load_explicit(&getg()->m->p->runSafePointFn,
                              memory_order_relaxed) ||
         !runqempty(getg()->m->p))
-        gosched();
+        driver_yield();
 }
 
 static void release_now(size_t keep)
@@ -719,6 +735,8 @@ void gc_allocated(size_t n)
             /* A cycle is being finished. */
             if (!heap_sweep_done() && !gc_stepping())
                 help_sweep(n);
+            if (heap_sweep_done())
+                let_driver(); /* it is to say when the next one begins */
             over_goal(n);
         } else if (unlikely(atomic_load_explicit(
                                 &heap.live, memory_order_relaxed) >= trigger) &&

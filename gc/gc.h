@@ -121,6 +121,7 @@ struct gcstate {
     _Atomic int64_t bg_credit;     /* scan work done and not yet claimed */
     _Atomic uint32_t assist_ratio; /* see pacer.c */
     _Atomic bool driver_waits;     /* for the mark to run dry */
+    _Atomic bool driver_yields;    /* after the mark, for others to run */
     uint32_t scan_epoch;           /* of this mark, never 0 */
     uint64_t plain_bytes, barriered_bytes; /* of root ranges */
     uint64_t root_bytes; /* of those and stacks, as last scanned */

@@ -66,7 +66,7 @@ static struct {
     uint32_t skip, skipped; /* young collections to leave out, and last time */
     /* At the start of this mark, or of the last one. */
     uint64_t alloc_at_start, scanned_at_start, base_before;
-    uint64_t alloc_at_last_start;
+    uint64_t alloc_at_last_start, alloc_at_last_mark_end, black_before;
     uint64_t stack_bytes, stacks; /* as last scanned */
     uint64_t stack_bytes_at_start, stacks_at_start, cpu_at_start,
         assist_at_start, alloc_at_mark_end;
@@ -268,14 +268,19 @@ void pacer_swept(void)
     uint64_t since = minus(allocated_so_far(), pacer.alloc_at_start);
     uint64_t survived = minus(now, since);
     uint64_t black = minus(pacer.alloc_at_mark_end, pacer.alloc_at_start);
-    /* Survivors of the last mark and what it left black are old now; of what came
-     * after it this mark has told. */
-    uint64_t fresh = minus(pacer.alloc_at_start, pacer.alloc_at_last_start);
+    /* What the last mark left black, dead or not, is old for a young one, which tells
+     * of what came after that. */
+    uint64_t from = pacer.alloc_at_last_start, before = pacer.base_before;
+    if (!heap.full) {
+        from = pacer.alloc_at_last_mark_end;
+        before += pacer.black_before;
+    }
+    uint64_t fresh = minus(pacer.alloc_at_start, from);
     if (fresh >= DISTANCE_LEAST) {
-        double more = (double)survived - (double)pacer.base_before;
-        double s = more / (double)fresh;
+        double s = ((double)survived - (double)before) / (double)fresh;
         pacer.survival = s < 0 ? 0 : s > 1 ? 1 : s;
     }
+    pacer.black_before = black;
     pacer.base_before = survived;
     if (heap.full) {
         pacer.base = survived + (uint64_t)(pacer.survival * (double)black);
@@ -308,6 +313,7 @@ static void set_ratio(uint64_t work, uint64_t distance)
 void pacer_start(void)
 {
     pacer.alloc_at_last_start = pacer.alloc_at_start;
+    pacer.alloc_at_last_mark_end = pacer.alloc_at_mark_end;
     /* What caches hold counts as allocated, and will not if it is still there when
      * they are flushed at the end. */
     int64_t unused = mcache_unused_bytes();

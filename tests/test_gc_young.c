@@ -390,6 +390,98 @@ static void test_outrun(void)
     }
 }
 
+/* --- whether they pay ------------------------------------------------------------------ */
+
+#define LIVE_BYTES ((size_t)16 << 20)
+
+/* TARN may ask for what changes when collections begin, and of which kind they are. */
+static bool calm(void)
+{
+    static char text[2048];
+    return options.generational && !TARN_ASAN && !TARN_TSAN &&
+           options_debug_modes(&options, text, sizeof text) == 0;
+}
+
+NI static void litter(size_t bytes)
+{
+    for (size_t done = 0; done < bytes; done += 1000)
+        CHECK(tarn_alloc_bytes(1000) != NULL);
+}
+
+NI static void **make_live(void)
+{
+    void **live = new_shared(LIVE_BYTES / 1000 * sizeof *live);
+    for (size_t i = 0; i < LIVE_BYTES / 1000; i++)
+        tarn_store(&live[i], tarn_alloc_bytes(1000));
+    return live;
+}
+
+/* What came during a full mark is black, and no young collection frees it. That says
+ * nothing of how many of the young live. */
+static void test_black_is_old(void)
+{
+    void **volatile live = make_live();
+    collect();
+    collect();
+    enum tarn_step did;
+    do
+        CHECK_ST(tarn_gc_step(0, &did), TARN_OK);
+    while (did != TARN_STEP_BEGUN);
+    litter(LIVE_BYTES / 3);
+    do
+        CHECK_ST(tarn_gc_step(1 << 20, &did), TARN_OK);
+    while (did != TARN_STEP_DONE);
+    litter(LIVE_BYTES / 8);
+    uint64_t young = atomic_load(&gc.young);
+    gc_collect_young();
+    if (calm()) {
+        CHECK_EQ(atomic_load(&gc.young), young + 1);
+        CHECK(!pacer_full()); /* all of them were dead */
+    }
+    CHECK(live != NULL);
+}
+
+static void litters(void *unused)
+{
+    (void)unused;
+    litter(20 * LIVE_BYTES);
+    tarn_waitgroup_done(&wg);
+}
+
+/* With each P busy allocating nobody idles for the driver, which is to end a collection
+ * before much has been allocated: else the way to the goal is used up, and the next one
+ * is full. It depends on the system's scheduler how often that happens all the same. */
+static void test_driver_gets_its_turn(void)
+{
+    void **volatile live = make_live();
+    uint64_t all, young;
+    do {
+        collect();
+        all = atomic_load(&gc.cycles);
+        young = atomic_load(&gc.young);
+        tarn_waitgroup_add(&wg, (int)nprocs);
+        for (uint32_t i = 0; i < nprocs; i++)
+            go(litters, NULL);
+        tarn_waitgroup_wait(&wg);
+        all = atomic_load(&gc.cycles) - all;
+        young = atomic_load(&gc.young) - young;
+        printf("     %" PRIu64 " of %" PRIu64 " collections are young\n", young,
+               all);
+    } while (calm() && young * 2 < all);
+    CHECK(live != NULL);
+}
+
+static void pacing_alone(void)
+{
+    register_types();
+    RUN(test_black_is_old);
+}
+
+static void pacing(void)
+{
+    RUN(test_driver_gets_its_turn);
+}
+
 /* --- the fault ------------------------------------------------------------------------- */
 
 static void forgets_cards(void *unused)
@@ -463,6 +555,8 @@ int main(int argc, char **argv)
     harness_init(argc, argv);
     RUN(test_checkmark_sees_it);
     gc_run(off_body, 2, "generational=0");
+    gc_run(pacing_alone, 1, "heapmin=1MiB");
+    gc_run(pacing, 2, "heapmin=1MiB");
     gc_run(body, 1, "checkmark=1");
     gc_run(body, 4, "");
     gc_run(body, 4, "checkmark=1");
