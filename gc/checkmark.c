@@ -19,7 +19,7 @@ static struct {
     /* Where the word under examination stands. */
     const char *what;
     uint64_t id;
-    uintptr_t holder;
+    uintptr_t holder, lo; /* object, or start of the range */
     bool in_stack;
     const struct special_visitor *specials; /* in reach_specials */
     bool more, finals;
@@ -73,6 +73,18 @@ static bool may_be_bool_in_pointer(uintptr_t v)
     return false;
 }
 
+/* Likewise a long double, which is ten bytes in a place of sixteen: its sign and exponent
+ * lie over a dead pointer's low ones. Before them are those of a number other than 0. */
+static NO_SANITIZE bool may_be_long_double(uintptr_t v, uintptr_t slot)
+{
+    if (cm.holder != 0 || !cm.in_stack || slot < cm.lo + 8 || slot % 16 != 8)
+        return false;
+    uint64_t mantissa = *(const uint64_t *)(slot - 8);
+    uint32_t exponent = v & 0x7fff, bias = 0x3fff;
+    return mantissa >> 63 != 0 && exponent + 1100 > bias &&
+           exponent < bias + 1100;
+}
+
 /* A young collection looks at old objects where something was stored. A word of a
  * conservative one that was there before the object that it seems to point to is
  * no pointer. One that was stored without tarn_store looks the same: it is said,
@@ -97,7 +109,8 @@ static void reach(uintptr_t v, uintptr_t slot)
     if (b & META_CHECK)
         return;
     if (heap_white(b)) {
-        if ((v == o.base && may_be_end_of_live(v)) || may_be_bool_in_pointer(v))
+        if ((v == o.base && may_be_end_of_live(v)) ||
+            may_be_bool_in_pointer(v) || may_be_long_double(v, slot))
             return;
         bool doubt = may_be_old_number(slot);
         report(&o, slot, doubt);
@@ -146,6 +159,7 @@ static NO_SANITIZE void root(uintptr_t lo, uintptr_t hi, const char *what,
 {
     (void)unused;
     cm.in_stack = strncmp(what, "stack", 5) == 0;
+    cm.lo = lo;
     for (const uintptr_t *p = (const uintptr_t *)ALIGN_UP(lo, (uintptr_t)8);
          p + 1 <= (const uintptr_t *)hi; p++) {
         if (!heap_contains(*p))

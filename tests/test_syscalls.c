@@ -468,7 +468,10 @@ static _Atomic int waiting, through;
 static void futex_waiter(void *vns)
 {
     atomic_fetch_add(&waiting, 1);
-    long r = tarn_futex_wait(&word, 1, (int64_t)(intptr_t)vns);
+    long r;
+    do /* a signal may end it: ours, when somebody wants the P */
+        r = tarn_futex_wait(&word, 1, (int64_t)(intptr_t)vns);
+    while (r == -EINTR);
     CHECK(r == 0 || (r == -EAGAIN && LOAD(word) != 1));
     atomic_fetch_add(&through, 1);
     tarn_waitgroup_done(&wg);

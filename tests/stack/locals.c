@@ -110,6 +110,8 @@ NI static uint64_t walk_halves(uint32_t *lo, uint32_t *hi)
 static uint64_t case_arrays(uint64_t seed)
 {
     uint32_t a[97], b[3][5][7];
+    CLEAR(a);
+    CLEAR(b);
     uint64_t h = seed;
     for (size_t i = 0; i < ARRAY_N(a); i++)
         a[i] = (uint32_t)touch(h = mix(h, i));
@@ -153,6 +155,7 @@ NI static void quicksort(uint32_t *lo, uint32_t *hi)
 static uint64_t case_quicksort(uint64_t seed)
 {
     uint32_t a[300];
+    CLEAR(a);
     uint64_t s = seed, h = 0;
     for (size_t i = 0; i < ARRAY_N(a); i++)
         a[i] = (uint32_t)harness_rand(&s);
@@ -406,6 +409,7 @@ static int compare(const void *a, const void *b, void *vctx)
 static uint64_t case_callbacks(uint64_t seed)
 {
     uint32_t a[40];
+    CLEAR(a);
     uint64_t s = seed, counter = 0;
     for (size_t i = 0; i < ARRAY_N(a); i++)
         a[i] = (uint32_t)harness_rand(&s);
@@ -545,7 +549,7 @@ static uint64_t case_interpreter(uint64_t seed)
 
 NI static uint64_t libc_calls(char *out, size_t n, uint64_t x, int depth)
 {
-    char buf[80], *end = NULL;
+    char buf[80] = "", *end = NULL; /* all of it: docs/debugging.md */
     int len =
         snprintf(buf, sizeof(buf), "%" PRIu64 ":%g:%s", x, 0.5 * depth, "tail");
     CHECK(len > 0 && (size_t)len < sizeof(buf));
@@ -568,7 +572,7 @@ NI static uint64_t libc_calls(char *out, size_t n, uint64_t x, int depth)
 
 static uint64_t case_libc(uint64_t seed)
 {
-    char out[40];
+    char out[40] = "";
     uint64_t h = libc_calls(out, sizeof(out), seed, 20);
     CHECK_EQ(strtoull(out, NULL, 16), h);
     return h;

@@ -217,7 +217,7 @@ VARIADIC static int print(char *buf, size_t n, const char *fmt, ...)
 
 NI static uint64_t print_down(char *up, int depth, uint64_t x)
 {
-    char buf[200];
+    char buf[200] = "";
     int n = print(buf, sizeof(buf), "%d %s %g %" PRIx64 " %c %5.2f %ld %Lf",
                   depth, up, 0.5 * depth, x, 'x', 1.0 / (depth + 1),
                   (long)depth * 1000, 1.5L * depth);
