@@ -21,8 +21,9 @@
  * A young collection costs what is young and alive. It leaves old garbage, and makes
  * old what happened to be alive at the time: so the room up to the goal shrinks from
  * one to the next, and when little of it is left the next one is full. Full ones
- * alone set base and goal. Where few of the young die, young collections are
- * left out, and tried again after more and more full ones.
+ * alone set base and goal. Where few of the young die, or a full one frees more for
+ * the same work, young collections are left out, and tried again after more and
+ * more full ones.
  *
  * Memory limit: the goal is no higher than what memlimit leaves after all that is
  * not live objects. It may ask for one cycle after the other; so a bucket that GC
@@ -63,15 +64,17 @@ static struct {
     double survival;    /* of what is young at the start of a mark */
     bool next_full;
     uint64_t young_scan; /* work of young collections since the last full one */
+    uint32_t youngs;     /* and how many */
     uint32_t skip, skipped; /* young collections to leave out, and last time */
     /* At the start of this mark, or of the last one. */
     uint64_t alloc_at_start, scanned_at_start, base_before;
     uint64_t alloc_at_last_start, alloc_at_last_mark_end, black_before;
+    uint64_t live_at_start;
     uint64_t stack_bytes, stacks; /* as last scanned */
     uint64_t stack_bytes_at_start, stacks_at_start, cpu_at_start,
         assist_at_start, alloc_at_mark_end;
     struct {
-        uint64_t scan; /* work of the last mark */
+        uint64_t scan, freed; /* work of the last mark, and what it was for */
         double rate[4];
         uint32_t nrates;
     } kind[2]; /* young, full */
@@ -238,8 +241,18 @@ static bool little_left(uint64_t now)
     return (double)now > (double)pacer.base + (double)pacer.way * FULL_BELOW;
 }
 
+/* For the same work. The first young one after a full one finds what was stored during
+ * that mark, and does not tell. */
+static bool full_pays_more(void)
+{
+    return pacer.youngs > 1 &&
+           (double)pacer.kind[false].freed * (double)pacer.kind[true].scan <
+               (double)pacer.kind[true].freed * (double)pacer.kind[false].scan;
+}
+
 static void choose_kind(uint64_t now)
 {
+    pacer.youngs = heap.full ? 0 : pacer.youngs + 1;
     if (!options.generational) {
         pacer.next_full = true;
     } else if (options.gcstress != 0) {
@@ -248,14 +261,15 @@ static void choose_kind(uint64_t now)
         pacer.young_scan = 0;
         pacer.next_full = pacer.skip > 0 || little_left(now);
         pacer.skip -= pacer.skip > 0;
-    } else if (1 - pacer.survival < YIELD_LEAST) {
+    } else if (1 - pacer.survival < YIELD_LEAST || full_pays_more()) {
         pacer.skipped = pacer.skipped == 0 ? 1 : pacer.skipped * 2;
         if (pacer.skipped > SKIP_MOST)
             pacer.skipped = SKIP_MOST;
         pacer.skip = pacer.skipped;
         pacer.next_full = true;
     } else {
-        pacer.skipped = 0;
+        if (pacer.youngs > 1)
+            pacer.skipped = 0;
         pacer.young_scan += pacer.kind[false].scan;
         pacer.next_full = little_left(now) ||
                           pacer.young_scan > FULL_EVERY * pacer.kind[true].scan;
@@ -281,6 +295,7 @@ void pacer_swept(void)
         pacer.survival = s < 0 ? 0 : s > 1 ? 1 : s;
     }
     pacer.black_before = black;
+    pacer.kind[heap.full].freed = minus(pacer.live_at_start, survived);
     pacer.base_before = survived;
     if (heap.full) {
         pacer.base = survived + (uint64_t)(pacer.survival * (double)black);
@@ -318,6 +333,7 @@ void pacer_start(void)
      * they are flushed at the end. */
     int64_t unused = mcache_unused_bytes();
     pacer.alloc_at_start = (uint64_t)((int64_t)allocated_so_far() - unused);
+    pacer.live_at_start = atomic_load(&heap.live);
     pacer.scanned_at_start = atomic_load(&gc.scanned_bytes);
     pacer.stack_bytes_at_start = atomic_load(&gc.stack_scan_bytes);
     pacer.stacks_at_start = atomic_load(&gc.stacks_scanned);
