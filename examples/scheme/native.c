@@ -364,16 +364,10 @@ static void last_words(void)
     if (stdout_port == 0)
         return;
     struct port *p = PORT(stdout_port);
-    const unsigned char *s = p->text->chars;
-    size_t n = p->length;
+    struct io io = {
+        .fd = STDOUT_FILENO, .data = (char *)p->text->chars, .n = p->length};
     p->length = 0;
-    while (n > 0) {
-        ssize_t w = write(STDOUT_FILENO, s, n);
-        if (w <= 0)
-            return;
-        s += w;
-        n -= (size_t)w;
-    }
+    do_write(&io);
 }
 
 void lose_no_output(void)
