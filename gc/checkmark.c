@@ -58,14 +58,14 @@ static bool may_be_end_of_live(uintptr_t v)
            !heap_white(before.meta);
 }
 
-/* A bool that was written over the low byte of a dead pointer, in a word of a
+/* A bool, or a byte -1, that was written over the low byte of a dead pointer, in a word of a
  * frame that nothing else was written to, makes a pointer to whatever lies there,
  * alive or not. What the dead one pointed to was known, and is alive: it is in the
  * same 256 bytes. */
 static bool may_be_bool_in_pointer(uintptr_t v)
 {
     struct objinfo near;
-    if (cm.holder != 0 || !cm.in_stack || (v & 0xff) > 1)
+    if (cm.holder != 0 || !cm.in_stack || ((v + 1) & 0xff) > 2)
         return false;
     for (uintptr_t p = v & ~(uintptr_t)0xff; p <= (v | 0xff); p += GRANULE)
         if (heap_find(p, &near) && !heap_white(near.meta))
