@@ -3,7 +3,13 @@
  *
  * An object that is reached and is not of the live colour was missed by the
  * concurrent mark: somebody stored a pointer without a barrier, or the collector
- * is wrong. Visited objects carry META_CHECK. */
+ * is wrong. Visited objects carry META_CHECK.
+ *
+ * A concurrent mark owes nothing to what was garbage when it began, and a word of a
+ * stack may come to look like a pointer to it: a part of it was written over what a
+ * dead pointer had left, or it is a number. So the same is done when the mark begins,
+ * and what was reached then carries META_CHECK until it ends. */
+#include "base/options.h"
 #include "base/sysmem.h"
 #include "gc/gc.h"
 #include "gc/specials.h"
@@ -19,15 +25,17 @@ static struct {
     /* Where the word under examination stands. */
     const char *what;
     uint64_t id;
-    uintptr_t holder, lo; /* object, or start of the range */
+    uintptr_t holder; /* object, or 0 */
     bool in_stack;
+    bool begins; /* the mark begins: nothing is missed yet */
     const struct special_visitor *specials; /* in reach_specials */
     bool more, finals;
 } cm;
 
-static void report(const struct objinfo *o, uintptr_t slot, bool doubt)
+/* doubt: why it may be no pointer; or NULL. */
+static void report(const struct objinfo *o, uintptr_t slot, const char *doubt)
 {
-    cm.missed += !doubt;
+    cm.missed += doubt == NULL;
     if (cm.reports++ >= MAX_REPORTS)
         return;
     if (cm.in_stack)
@@ -40,12 +48,13 @@ static void report(const struct objinfo *o, uintptr_t slot, bool doubt)
                      (unsigned long)o->base, o->size, object_type_name(o),
                      (unsigned long)slot, (size_t)(slot - h.base),
                      (unsigned long)h.base, h.size, object_type_name(&h),
-                     doubt ? " (perhaps a number)" : "");
+                     doubt ? doubt : "");
     else
         tarn_eprintf("checkmark: missed object %#lx (%zu bytes, type %s), "
-                     "reached from slot %#lx in %s %llu\n",
+                     "reached from slot %#lx in %s %llu%s\n",
                      (unsigned long)o->base, o->size, object_type_name(o),
-                     (unsigned long)slot, cm.what, (unsigned long long)cm.id);
+                     (unsigned long)slot, cm.what, (unsigned long long)cm.id,
+                     doubt ? doubt : "");
 }
 
 /* A word of a stack that points at an object may be an end pointer of the one
@@ -56,33 +65,6 @@ static bool may_be_end_of_live(uintptr_t v)
     struct objinfo before;
     return cm.holder == 0 && cm.in_stack && heap_find(v - 1, &before) &&
            !heap_white(before.meta);
-}
-
-/* A bool, or a byte -1, that was written over the low byte of a dead pointer, in a word of a
- * frame that nothing else was written to, makes a pointer to whatever lies there,
- * alive or not. What the dead one pointed to was known, and is alive: it is in the
- * same 256 bytes. */
-static bool may_be_bool_in_pointer(uintptr_t v)
-{
-    struct objinfo near;
-    if (cm.holder != 0 || !cm.in_stack || ((v + 1) & 0xff) > 2)
-        return false;
-    for (uintptr_t p = v & ~(uintptr_t)0xff; p <= (v | 0xff); p += GRANULE)
-        if (heap_find(p, &near) && !heap_white(near.meta))
-            return true;
-    return false;
-}
-
-/* Likewise a long double, which is ten bytes in a place of sixteen: its sign and exponent
- * lie over a dead pointer's low ones. Before them are those of a number other than 0. */
-static NO_SANITIZE bool may_be_long_double(uintptr_t v, uintptr_t slot)
-{
-    if (cm.holder != 0 || !cm.in_stack || slot < cm.lo + 8 || slot % 16 != 8)
-        return false;
-    uint64_t mantissa = *(const uint64_t *)(slot - 8);
-    uint32_t exponent = v & 0x7fff, bias = 0x3fff;
-    return mantissa >> 63 != 0 && exponent + 1100 > bias &&
-           exponent < bias + 1100;
 }
 
 /* A young collection looks at old objects where something was stored. A word of a
@@ -99,6 +81,19 @@ static bool may_be_old_number(uintptr_t slot)
            *heap_card(slot) != tarn_cards.epoch;
 }
 
+/* A word of a stack for what was garbage when the mark began. */
+static bool is_number(uint8_t meta)
+{
+    return cm.holder == 0 && cm.in_stack && !(meta & META_CHECK);
+}
+
+static const char *doubt(uint8_t meta, uintptr_t slot)
+{
+    if (is_number(meta))
+        return " (garbage when the mark began: a number, it seems)";
+    return may_be_old_number(slot) ? " (perhaps a number)" : NULL;
+}
+
 static void reach(uintptr_t v, uintptr_t slot)
 {
     struct objinfo o;
@@ -106,18 +101,21 @@ static void reach(uintptr_t v, uintptr_t slot)
         return;
     uint8_t *m = heap_meta(o.base);
     uint8_t b = meta_load(m);
-    if (b & META_CHECK)
-        return;
-    if (heap_white(b)) {
+    bool missed = !cm.begins && heap_white(b);
+    if (missed) {
         if ((v == o.base && may_be_end_of_live(v)) ||
-            may_be_bool_in_pointer(v) || may_be_long_double(v, slot))
+            (is_number(b) && !options.gctrace))
             return;
-        bool doubt = may_be_old_number(slot);
-        report(&o, slot, doubt);
-        if (doubt)
+        const char *why = doubt(b, slot);
+        report(&o, slot, why);
+        if (why != NULL)
             return;
+        meta_store(m, heap_marked(b) | META_CHECK); /* once is enough */
+    } else if (b & META_CHECK) {
+        return;
+    } else {
+        meta_store(m, b | META_CHECK);
     }
-    meta_store(m, b | META_CHECK);
     if (o.span->layout == LAYOUT_NOSCAN)
         return;
     if (cm.n == cm.cap) {
@@ -159,7 +157,6 @@ static NO_SANITIZE void root(uintptr_t lo, uintptr_t hi, const char *what,
 {
     (void)unused;
     cm.in_stack = strncmp(what, "stack", 5) == 0;
-    cm.lo = lo;
     for (const uintptr_t *p = (const uintptr_t *)ALIGN_UP(lo, (uintptr_t)8);
          p + 1 <= (const uintptr_t *)hi; p++) {
         if (!heap_contains(*p))
@@ -172,13 +169,15 @@ static NO_SANITIZE void root(uintptr_t lo, uintptr_t hi, const char *what,
     }
 }
 
-static void clear(struct mspan *s, void *unused)
+/* Of all objects, or of those that are marked. */
+static void clear(struct mspan *s, void *marked)
 {
-    (void)unused;
     uint32_t n = s->large ? 1 : s->nelems;
     for (uint32_t i = 0; i < n; i++) {
         uint8_t *m = heap_meta(s->base + i * s->elemsize);
-        meta_store(m, meta_load(m) & (uint8_t)~META_CHECK);
+        uint8_t b = meta_load(m);
+        if (marked == NULL || !heap_white(b))
+            meta_store(m, b & (uint8_t)~META_CHECK);
     }
 }
 
@@ -186,7 +185,8 @@ static void clear(struct mspan *s, void *unused)
 
 static bool reached(uintptr_t base)
 {
-    return meta_load(heap_meta(base)) & META_CHECK;
+    uint8_t b = meta_load(heap_meta(base));
+    return b & META_CHECK && (cm.begins || !heap_white(b));
 }
 
 /* Drained later: chains of entries are long. */
@@ -251,13 +251,24 @@ static void reach_specials(void)
     cm.finals = false;
 }
 
+void checkmark_begin(void)
+{
+    cm.begins = true;
+    gc_each_root(root, NULL, true);
+    reach_specials();
+    cm.begins = false;
+    cm.holder = 0; /* a variable of ours is a root like others */
+}
+
 void checkmark(void)
 {
+    bool marked = true;
     cm.missed = cm.reports = 0;
-    gc_each_root(root, NULL);
+    heap_each_span(clear, &marked);
+    gc_each_root(root, NULL, false);
     reach_specials();
     heap_each_span(clear, NULL);
-    cm.holder = 0; /* a variable of ours is a root like others */
+    cm.holder = 0;
     if (cm.missed != 0)
         throw("checkmark: the concurrent mark of cycle %llu missed %u objects: "
               "a store without tarn_store, or a pointer hidden from the "

@@ -332,6 +332,8 @@ static void start_mark(bool full)
     gc_prepare_roots();
     gc_specials_reset();
     pacer_start();
+    if (options.checkmark)
+        checkmark_begin();
     startTheWorldWithSema();
     worldsema_release();
     gc_step("gc: barrier on");

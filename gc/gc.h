@@ -278,10 +278,10 @@ void gc_each_stack_root(struct g *gp,
                         void (*range)(uintptr_t lo, uintptr_t hi,
                                       const char *what, uint64_t id, void *arg),
                         void *arg);
-/* All of them, for checkmark. */
+/* All of them. begins: a mark does, and has scanned no stack; else it ends. */
 void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
                                 uint64_t id, void *arg),
-                  void *arg);
+                  void *arg, bool begins);
 
 /* --- cycle.c --------------------------------------------------------------------- */
 
@@ -349,7 +349,9 @@ int64_t gc_sysmon(int64_t now);
 
 /* --- checkmark.c -------------------------------------------------------------------- */
 
-void checkmark(void); /* world stopped, mark complete */
+/* World stopped: when the mark begins, and when it is complete. */
+void checkmark_begin(void);
+void checkmark(void);
 
 /* Test instrument: leaves one part of the mark undone, which checkmark or
  * tarn-stress must notice. None is asked for on a path that matters. */

@@ -443,7 +443,7 @@ void gc_each_stack_root(struct g *gp,
 
 void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
                                 uint64_t id, void *arg),
-                  void *arg)
+                  void *arg, bool begins)
 {
     gc_each_other_root(range, arg);
     size_t n = atomic_load(&allglen);
@@ -451,7 +451,8 @@ void gc_each_root(void (*range)(uintptr_t lo, uintptr_t hi, const char *what,
         struct g *gp = allg_at(i);
         /* A thread that attached during this cycle: its frames may hold what
          * they held when it was attached before, and that is nobody's. */
-        if (!gc_stack_is_root(gp) || (gp->foreign && !gc_stack_scanned(gp)))
+        if (!gc_stack_is_root(gp) ||
+            (gp->foreign && !begins && !gc_stack_scanned(gp)))
             continue;
         gc_each_stack_root(gp, range, arg);
     }

@@ -178,7 +178,7 @@ void stackescape(void)
     struct escape e = {0};
     if (list_targets(&e)) {
         objects_each_live(look_at_object, &e);
-        gc_each_root(look_at_root, &e);
+        gc_each_root(look_at_root, &e, false);
     }
     /* What takes this memory next may be a place for registers, of which not
      * all is written and all is scanned. */

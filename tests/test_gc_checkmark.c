@@ -24,7 +24,8 @@ static _Atomic int door_state; /* 0 open, 1 armed, 2 the marker waits */
 static void trace_door(void *obj, tarn_tracer *tracer)
 {
     int armed = 1;
-    if (atomic_compare_exchange_strong(&door_state, &armed, 2)) {
+    if (atomic_load(&gc.blacken) && /* not checkmark, when the mark begins */
+        atomic_compare_exchange_strong(&door_state, &armed, 2)) {
         int64_t end = tarn_now() + 200000000;
         while (atomic_load(&door_state) == 2 && tarn_now() < end)
             ;
@@ -108,11 +109,14 @@ static bool stack_black(void)
     return atomic_load(&gc.phase) == GC_MARK && gc_stack_scanned(getg());
 }
 
+static uintptr_t hidden; /* the complement of garbage's address */
+
 __attribute__((noinline)) static void prepare(struct door **root)
 {
     struct door *d = tarn_alloc(t_door);
     CHECK(d != NULL);
     tarn_store(root, d);
+    hidden = ~(uintptr_t)new_lost(78);
     tarn_store(&d->inside, new_lost(77));
 }
 
@@ -169,6 +173,8 @@ static void move_goroutine(void *unused)
     printf("went well %d times\n", done);
 }
 
+static int child_gctrace;
+
 static void child(tarn_fn fn)
 {
     struct tarn_options o;
@@ -176,6 +182,7 @@ static void child(tarn_fn fn)
     tarn_options_init(&o);
     o.maxprocs = 4;
     o.checkmark = 1;
+    o.gctrace = child_gctrace;
     CHECK_ST(tarn_main(&o, fn, NULL), TARN_OK);
     exit(0);
 }
@@ -257,6 +264,30 @@ static void move_no_deletion(struct lost **from, struct holder *h)
     while (atomic_load(&gc.cycles) == now)
         tarn_yield();
     h->held = (struct lost *)(mine - 8);
+}
+
+/* A word that comes to look like a pointer to what was garbage is no miss. */
+static void move_by_number(struct lost **from, struct holder *h)
+{
+    move_barrier(from, h);
+    volatile uintptr_t mine = ~hidden + 8;
+    atomic_store(&door_state, 0);
+    uint64_t now = atomic_load(&gc.cycles);
+    while (atomic_load(&gc.cycles) == now)
+        tarn_yield();
+    CHECK_EQ(mine, ~hidden + 8);
+    mine = 0;
+}
+
+static void test_number(void)
+{
+    must_pass(move_by_number);
+    CHECK(strstr(out, "checkmark: missed") == NULL);
+    child_gctrace = 1;
+    must_pass(move_by_number);
+    child_gctrace = 0;
+    CHECK_STR(out, "type lost_thing), reached from slot");
+    CHECK_STR(out, "(garbage when the mark began: a number, it seems)");
 }
 
 static void test_no_deletion_barrier(void)
@@ -394,6 +425,7 @@ int main(int argc, char **argv)
     RUN(test_plain_store);
     RUN(test_with_barrier);
     RUN(test_no_deletion_barrier);
+    RUN(test_number);
     RUN(test_collector_faults);
     RUN(test_quiet);
     return harness_done();

@@ -141,7 +141,8 @@ static void trace_door(void *obj, tarn_tracer *tracer)
 {
     struct door *d = obj;
     int armed = 1;
-    if (atomic_compare_exchange_strong(&door_state, &armed, 2)) {
+    if (atomic_load(&gc.blacken) && /* not checkmark, when the mark begins */
+        atomic_compare_exchange_strong(&door_state, &armed, 2)) {
         int64_t end = tarn_now() + 20000000;
         while (atomic_load(&door_state) == 2 && tarn_now() < end)
             ;
