@@ -47,11 +47,13 @@ for cc in gcc clang; do
     }
     compilers=$((compilers + 1))
     rm -f ./*.o a.out
-    # One command for all. The README's example is written for readers: its warnings
-    # are its own.
-    # shellcheck disable=SC2046 # commands are meant to be split
-    run $(command_with 'main.c tarn.c' readme $cc)
-    [ "$(./a.out)" = 2002000 ] || complain "$cc: the README's example"
+    # One command for all, by one of them. The README's example is written for readers:
+    # its warnings are its own.
+    if [ $compilers = 1 ]; then
+        # shellcheck disable=SC2046 # commands are meant to be split
+        run $(command_with 'main.c tarn.c' readme $cc)
+        [ "$(./a.out)" = 2002000 ] || complain "$cc: the README's example"
+    fi
     # shellcheck disable=SC2046
     run $(command_with '-r -o tarn.o' main $cc) "${warnings[@]}"
     for program in readme consumer; do

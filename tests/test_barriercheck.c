@@ -423,7 +423,7 @@ static void test_allowed(void)
     passes(allowed_again);
     passes(allowed_race);
     passes(allowed_runtime);
-    for (int i = 0; i < (TARN_TSAN ? 1 : 4); i++)
+    for (int i = 0; i < (TARN_TSAN ? 1 : 2); i++)
         passes_with(allowed_full, "barriercheck=1,heapmax=16MiB,gcstress=64");
 }
 

@@ -272,8 +272,8 @@ static void test_suspendG(void)
 {
     if (options.gcstress != 0)
         SKIP("the collector suspends it too");
-    int stopped = 0;
-    for (int i = 0; i < 200; i++) {
+    int stopped = 0, times = harness_reps(400);
+    for (int i = 0; i < times; i++) {
         struct g *gp = start_spinner();
         systemstack(suspend_on_g0, gp);
         CHECK(!state.dead && state.g == gp);
@@ -297,7 +297,7 @@ static void test_suspendG(void)
         CHECK_GT(stopped, 0);
     else
         CHECK_EQ(stopped, 0);
-    printf("     stopped %d of 200\n", stopped);
+    printf("     stopped %d of %d\n", stopped, times);
 }
 
 /* One that stands still: only the bit is held, and nothing is owed; one that is

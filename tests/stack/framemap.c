@@ -255,10 +255,10 @@ NI static void between(struct level *l)
         chain(l + 1);
     else {
         if (l->g == GROWN || l->g == CALLBACK)
-            grow(1000);
+            grow(options.stackmove ? 200 : 1000);
         stop_here(l->g);
         if (l->g == CHAN)
-            grow(1000);
+            grow(options.stackmove ? 200 : 1000);
     }
     CHECK_EQ(*inside, l->d);
     CHECK_EQ(a[0] + a[2] + a[3] + a[4], l->g + 12);
