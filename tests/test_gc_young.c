@@ -212,9 +212,6 @@ static void test_epochs(void)
 static _Atomic bool stop_storing;
 static tarn_waitgroup wg;
 
-/* A function of its own: from loops over table[id * 64 + i - id * 64] compilers make
- * an address that walks down from the table, through other objects, and checkmark
- * takes it for a pointer to whatever dead one it meets (docs/contract.md). */
 NI static void store_and_check(void **table, uint64_t id)
 {
     for (uint64_t i = 0; i < 64; i++)
