@@ -200,6 +200,7 @@ static void test_loop(void)
 int main(int argc, char **argv)
 {
     harness_init(argc, argv);
+    unsetenv("TARN"); /* each case is about what its own options do */
     RUN(test_quiet);
     RUN(test_collecting);
     RUN(test_stressed);

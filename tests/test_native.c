@@ -263,7 +263,10 @@ static void test_setBlockOnExitSyscall(void)
     if (nprocs != 1)
         return;
     uint64_t before = atomic_load(&sched.exit_retaken);
-    for (int i = 0; i < scaled(100); i++) {
+    /* As a rule it takes the P itself; now and then the monitor is first, on a busy
+     * machine many times in a row. */
+    for (int i = 0;
+         i < scaled(100) || atomic_load(&sched.exit_retaken) == before; i++) {
         event_clear(&gate);
         event_clear(&gate2);
         atomic_store(&waiter_g, NULL);
@@ -274,8 +277,6 @@ static void test_setBlockOnExitSyscall(void)
         tarn_native_call(open_and_wait, NULL);
         tarn_waitgroup_wait(&wg);
     }
-    /* As a rule it took the P itself; now and then the monitor was first. */
-    CHECK_GT(atomic_load(&sched.exit_retaken), before);
 }
 
 #define CALLERS 8
