@@ -393,6 +393,7 @@ static struct large *large_alloc(size_t size, struct g *gp)
     atomic_fetch_add_explicit(&stack_stats.large_inuse, size,
                               memory_order_relaxed);
     l->owner = gp;
+    l->lowest = l->hi - size;
     lock(&pool.lock);
     link_large(l);
     unlock(&pool.lock);
@@ -456,6 +457,8 @@ bool stack_grow_in_place(struct g *gp, size_t newsize)
         return false;
     size_t n = newsize - (gp->stack.hi - gp->stack.lo);
     gp->stack.lo -= n;
+    if (gp->stack.lo < l->lowest)
+        l->lowest = gp->stack.lo;
     if (gp->stackguard1 != STACK_FORCEMOVE)
         gp->stackguard1 = gp->stack.lo + stack_guard;
     atomic_store_explicit(&gp->stackguard0, gp->stackguard1,

@@ -29,6 +29,7 @@ struct stack_chunk *stack_smallest(uint32_t i);
 /* A reservation: the goroutine's stack is its upper part. */
 struct large {
     uintptr_t lo, hi;
+    uintptr_t lowest; /* as far down as owner's stack has been */
     struct g *owner;
     struct large *next, *prev; /* by the pool's lock */
 };
@@ -44,7 +45,7 @@ size_t stack_size_for(size_t used);
 /* Where gp's stack may have begun. */
 ALWAYS_INLINE uintptr_t stack_base(const struct g *gp)
 {
-    return gp->large != NULL ? gp->large->lo : gp->stack.lo;
+    return gp->large != NULL ? gp->large->lowest : gp->stack.lo;
 }
 /* False: it has to be copied. */
 bool stack_grow_in_place(struct g *gp, size_t newsize);

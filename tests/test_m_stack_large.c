@@ -229,6 +229,37 @@ static void test_many_large_stacks(void)
     CHECK_EQ(gc_stats().stack_reserved_bytes, 0);
 }
 
+/* A number that lies in the reservation below all that the stack has ever used is none
+ * of the stack's addresses, and no move changes it. */
+static void has_number(void *unused)
+{
+    (void)unused;
+    CHECK(getg()->large != NULL);
+    volatile uint64_t n = getg()->large->lo + (64 << 10);
+    uint64_t complement = ~n;
+    OPAQUE(complement); /* it is kept, not what it is made of */
+    /* Two moves may bring it back. */
+    for (uint64_t depth = 0; depth < 4; depth++) {
+        uint64_t r = down(depth, 1);
+        OPAQUE(r);
+        CHECK_EQ(~n, complement);
+    }
+    tarn_waitgroup_done(&wg);
+}
+
+static void test_number(void)
+{
+    struct tarn_go_attr attr = {.stack_size = 900 << 10};
+    tarn_waitgroup_add(&wg, 1);
+    CHECK_ST(tarn_go_with(&attr, has_number, NULL), TARN_OK);
+    tarn_waitgroup_wait(&wg);
+}
+
+static void number_body(void)
+{
+    RUN(test_number);
+}
+
 static void body(void)
 {
     RUN(test_one_target_of_a_shrink);
@@ -251,6 +282,7 @@ int main(int argc, char **argv)
     gc_run(body, 2, "");
     gc_run(body, 3, "stackshrink=1");
     gc_run(body, 4, "delays=50,droppreempt=30");
+    gc_run(number_body, 1, "stackmove=1");
     gc_run(many_body, 2, "");
     return harness_done();
 }
