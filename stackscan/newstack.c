@@ -82,8 +82,7 @@ bool copystack(struct g *gp, size_t newsize)
     uintptr_t old_sp = gp->sched_sp;
     size_t used = old.hi - old_sp;
     ASSERT(used < newsize);
-    /* What words may point to: all of a reservation, of which the stack may have
-     * been larger. */
+    /* What words may point to: of a reservation, as far as the stack has been. */
     uintptr_t base = stack_base(gp);
     stack_check_guard(gp);
     if (!stackmem_alloc(gp, newsize)) {
@@ -210,12 +209,13 @@ void newstack(struct g *gp, size_t frame, uintptr_t sp, uintptr_t pc)
     }
     /* The copy may have wiped the request word, not the flag. We return behind
      * the check of the prologue, so growth had to come first. */
+    bool asked = guard == STACK_PREEMPT ||
+                 atomic_load_explicit(&gp->preempt, memory_order_relaxed);
     if (unlikely(options.preemptat != 0) && preemptat(gp)) {
         promise(gp, frame);
         gopreempt_m(gp);
     }
-    if (guard == STACK_PREEMPT ||
-        atomic_load_explicit(&gp->preempt, memory_order_relaxed)) {
+    if (asked) {
         if (atomic_load_explicit(&gp->preempt, memory_order_relaxed) &&
             canPreemptM(mp)) {
             promise(gp, frame);
