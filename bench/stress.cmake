@@ -47,6 +47,9 @@ endforeach()
 stress_test(none tarn-stress --modes none --seed 1 --round 1 --seconds 2)
 stress_test(one_p tarn-stress --modes none --seed 1 --procs 1 --seconds 2)
 stress_test(many_ps tarn-stress --modes none --seed 1 --procs 16 --seconds 2)
+# Thousands that want to run at once: the collector's driver comes to its turn.
+stress_test(many_goroutines tarn-stress --modes none --seed 1 --procs 2
+    --goroutines 3000 --round 1 --seconds 1 --patience 60)
 stress_test(all tarn-stress --modes all --seed 1 --seconds 2)
 stress_test(random tarn-stress --round 1 --seconds 4
     --json ${CMAKE_CURRENT_BINARY_DIR}/stress.json)

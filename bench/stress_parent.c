@@ -71,6 +71,18 @@ static void describe(const struct outcome *o, char *buf, size_t len)
         snprintf(buf, len, "exit status %d", WEXITSTATUS(o->status));
 }
 
+static const char *what_it_said(const struct outcome *o)
+{
+    if (report->failure[0] != '\0')
+        return report->failure;
+    if (o->hung)
+        return "nothing was said; it took longer than --seconds and --patience";
+    if (WIFSIGNALED(o->status) && WTERMSIG(o->status) == SIGKILL)
+        return "nothing was said; somebody killed it, the system for want of "
+               "memory perhaps";
+    return "see the runtime's message above";
+}
+
 static void repeat_command(const struct stress_run *r, char *buf, size_t len)
 {
     char modes[256], only[512];
@@ -106,9 +118,7 @@ static void report_failure(const struct stress_run *r, int64_t round,
             "goroutine\"\n"
             "  repeat:  %s\n",
             round + 1, o->took, how,
-            report->failure[0] != '\0' ? report->failure
-                                       : "see the runtime's message above",
-            plan.seed, modes, plan.tarn[0] != '\0' ? " (TARN=" : "", plan.tarn,
+            what_it_said(o), plan.seed, modes, plan.tarn[0] != '\0' ? " (TARN=" : "", plan.tarn,
             plan.tarn[0] != '\0' ? ")" : "", plan.procs, plan.goroutines,
             sum_done(), (uint64_t)atomic_load(&report->collections), command);
 }

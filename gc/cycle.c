@@ -18,6 +18,7 @@ int64_t gc_late_ns = 30000;
 int64_t gc_turn_ns = 250000; /* on a busy P: a step waits for it */
 
 #define TURN_GAP_NS 750000 /* between two of them: a quarter */
+#define TURN_OF_DRIVER_NS 200000
 #define ASSIST_STEP ((int64_t)64 << 10)
 #define DEBT_MOST ((int64_t)64 << 20)
 #define THROTTLE_NS 200000 /* over the goal, with nothing to assist with */
@@ -382,6 +383,8 @@ static void finish_mark(void)
     gc_bufs_trim();
 }
 
+static int64_t turn_began; /* the driver's: when it last let others run */
+
 /* The driver lets others run. A slice of theirs is long: who finds that nothing is left
  * to do but by the driver gives way at once (let_driver). */
 static void driver_yield(void)
@@ -389,6 +392,19 @@ static void driver_yield(void)
     atomic_store(&gc.driver_yields, true);
     gosched();
     atomic_store(&gc.driver_yields, false);
+    turn_began = nanotime();
+}
+
+/* Between steps of work that can wait. Not at each of them where others wait: a round
+ * of all that want to run may take long, and there are many steps. */
+static void let_others(void)
+{
+    struct p *pp = getg()->m->p;
+    if (atomic_load_explicit(&getg()->preempt, memory_order_relaxed) ||
+        atomic_load_explicit(&sched.gcwaiting, memory_order_relaxed) ||
+        atomic_load_explicit(&pp->runSafePointFn, memory_order_relaxed) ||
+        (nanotime() - turn_began > TURN_OF_DRIVER_NS && !runqempty(pp)))
+        driver_yield();
 }
 
 static void let_driver(void)
@@ -400,7 +416,7 @@ static void let_driver(void)
 
 static void sweep(void)
 {
-    int64_t turn = nanotime();
+    turn_began = nanotime();
     for (uint32_t i = 0;; i++) {
         struct m *mp = acquirem();
         size_t pages = heap_sweep_one();
@@ -410,30 +426,10 @@ static void sweep(void)
         gc_step("gc: swept some");
         if (gc_stepping())
             gc_step_end(TARN_STEP_SWEEPING);
-        if ((i & 1) != 1)
-            continue;
-        struct p *pp = getg()->m->p;
-        int64_t now = nanotime();
-        if (atomic_load_explicit(&getg()->preempt, memory_order_relaxed) ||
-            atomic_load_explicit(&sched.gcwaiting, memory_order_relaxed) ||
-            atomic_load_explicit(&pp->runSafePointFn, memory_order_relaxed) ||
-            (now - turn > 200000 && !runqempty(pp))) {
-            driver_yield();
-            turn = nanotime();
-        }
+        if ((i & 1) == 1)
+            let_others();
     }
     while (!heap_sweep_done())
-        driver_yield();
-}
-
-/* Between steps of work that can wait. */
-static void let_others(void)
-{
-    if (atomic_load_explicit(&getg()->preempt, memory_order_relaxed) ||
-        atomic_load_explicit(&sched.gcwaiting, memory_order_relaxed) ||
-        atomic_load_explicit(&getg()->m->p->runSafePointFn,
-                             memory_order_relaxed) ||
-        !runqempty(getg()->m->p))
         driver_yield();
 }
 
