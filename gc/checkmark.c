@@ -21,7 +21,7 @@ _Atomic uint32_t gc_fault;
 static struct {
     uintptr_t *stack;
     size_t n, cap;
-    uint32_t missed, reports;
+    uint32_t missed, doubts; /* MAX_REPORTS of each are told of */
     /* Where the word under examination stands. */
     const char *what;
     uint64_t id;
@@ -35,8 +35,8 @@ static struct {
 /* doubt: why it may be no pointer; or NULL. */
 static void report(const struct objinfo *o, uintptr_t slot, const char *doubt)
 {
-    cm.missed += doubt == NULL;
-    if (cm.reports++ >= MAX_REPORTS)
+    uint32_t *n = doubt == NULL ? &cm.missed : &cm.doubts;
+    if ((*n)++ >= MAX_REPORTS)
         return;
     if (cm.in_stack)
         trace_blame(cm.id);
@@ -65,6 +65,22 @@ static bool may_be_end_of_live(uintptr_t v)
     struct objinfo before;
     return cm.holder == 0 && cm.in_stack && heap_find(v - 1, &before) &&
            !heap_white(before.meta);
+}
+
+/* A byte that was written over the low one of a dead pointer, in a word of a frame that
+ * nothing else was written to, makes a pointer to whatever lies there, and that may
+ * have died only during this mark. What the dead one pointed to was known, and is
+ * alive: it is in the same 256 bytes. Bytes that are often written so, and those that
+ * no aligned pointer has. */
+static bool may_be_byte_in_pointer(uintptr_t v)
+{
+    struct objinfo near;
+    if (cm.holder != 0 || !cm.in_stack || (v % 8 == 0 && (v & 0xff) != 0))
+        return false;
+    for (uintptr_t p = v & ~(uintptr_t)0xff; p <= (v | 0xff); p += GRANULE)
+        if (heap_find(p, &near) && !heap_white(near.meta))
+            return true;
+    return false;
 }
 
 /* A young collection looks at old objects where something was stored. A word of a
@@ -104,6 +120,7 @@ static void reach(uintptr_t v, uintptr_t slot)
     bool missed = !cm.begins && heap_white(b);
     if (missed) {
         if ((v == o.base && may_be_end_of_live(v)) ||
+            may_be_byte_in_pointer(v) ||
             (is_number(b) && !options.gctrace))
             return;
         const char *why = doubt(b, slot);
@@ -165,6 +182,9 @@ static NO_SANITIZE void root(uintptr_t lo, uintptr_t hi, const char *what,
         cm.id = id;
         cm.holder = 0;
         reach(*p, (uintptr_t)p);
+        /* The mark takes it for the end of an object, too. */
+        if (cm.begins && cm.in_stack && *p % GRANULE == 0)
+            reach(*p - 1, (uintptr_t)p);
         drain();
     }
 }
@@ -263,12 +283,15 @@ void checkmark_begin(void)
 void checkmark(void)
 {
     bool marked = true;
-    cm.missed = cm.reports = 0;
+    cm.missed = cm.doubts = 0;
     heap_each_span(clear, &marked);
     gc_each_root(root, NULL, false);
     reach_specials();
     heap_each_span(clear, NULL);
     cm.holder = 0;
+    if (cm.doubts > MAX_REPORTS)
+        tarn_eprintf("checkmark: and %u more that are perhaps numbers\n",
+                     cm.doubts - MAX_REPORTS);
     if (cm.missed != 0)
         throw("checkmark: the concurrent mark of cycle %llu missed %u objects: "
               "a store without tarn_store, or a pointer hidden from the "
