@@ -819,6 +819,7 @@ int main(int argc, char **argv)
     printf("no copying stacks in this build\n");
     return harness_done();
 #endif
+    unsetenv("TARN"); /* each case is about what its own options do */
     RUN(test_stackpoison);
 #if TARN_CHECKS >= 2
     RUN(test_guard_poison);

@@ -327,9 +327,10 @@ static void test_asyncPreempt(void)
         steps_injected = steps_refused = 0;
         /* Each of the first ones, then some, by the seed: to come to the n-th
          * takes n steps, and the code is a loop. */
-        uint32_t dense = (uint32_t)harness_reps(25);
+        int each = options.stackmove ? 100 : harness_reps(500);
+        uint32_t dense = (uint32_t)each / 20;
         for (step_at = 0;;
-             step_at += step_at < harness_reps(500)
+             step_at += step_at < each
                             ? 1
                             : 1 + below(&rng, (uint32_t)step_at / dense)) {
             step = 0;
@@ -343,9 +344,12 @@ static void test_asyncPreempt(void)
         }
         printf("%s: %d injected, %d refused\n", w->name, steps_injected,
                steps_refused);
-        CHECK_GT(steps_injected, 10);
+        CHECK_GT(steps_injected, 0);
         /* All of it is managed text. Who is stopped at a prologue as well steps
-         * through the scheduler. */
+         * through the scheduler, whose stack moves there through newstack. */
+        if (options.stackmove)
+            continue;
+        CHECK_GT(steps_injected, 10);
         if (options.droppreempt == 100)
             CHECK_LT(steps_refused * 10, steps_injected);
     }
