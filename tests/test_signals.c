@@ -101,9 +101,10 @@ static void test_wantAsyncPreempt(void)
     ucontext_t uc = signal_at(code, here(), false);
     CHECK_EQ(uc.uc_mcontext.gregs[REG_RIP], (greg_t)(uintptr_t)code);
     CHECK_EQ(preempt_stats().unwanted, a.unwanted + 1);
-    /* It is not just running: in a native call, on its way to one. */
+    /* It is not just running: in a native call, on its way to one. Held, lest the
+     * monitor takes the P. */
     struct g *gp = getg();
-    atomic_store(&gp->atomicstatus, Gsyscall);
+    atomic_store(&gp->atomicstatus, Gsyscall | Gscan);
     uc = signal_at(code, here(), true);
     atomic_store(&gp->atomicstatus, Grunning);
     CHECK_EQ(uc.uc_mcontext.gregs[REG_RIP], (greg_t)(uintptr_t)code);
