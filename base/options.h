@@ -18,7 +18,7 @@ extern struct tarn_options options; /* in force; defaults before tarn_main */
     X(stackmove, "every prologue that checks moves the stack")                 \
     X(stackpoison, "a stack that was left is closed for a while")              \
     X(stackshrink, "every scan freezes or shrinks")                            \
-    X(preemptat, "so rarely a prologue yields")                                \
+    X(preemptat, "one of so many prologues yields")                            \
     X(stackescape, "after each mark: no pointer into a copying stack")         \
     X(barriercheck, "after each mark: no pointer stored without a barrier")    \
     X(droppreempt, "percent of requests to preempt are lost")                  \

@@ -117,8 +117,8 @@ static void report_failure(const struct stress_run *r, int64_t round,
             "  history: above, \"last events of P\" and \"events of "
             "goroutine\"\n"
             "  repeat:  %s\n",
-            round + 1, o->took, how,
-            what_it_said(o), plan.seed, modes, plan.tarn[0] != '\0' ? " (TARN=" : "", plan.tarn,
+            round + 1, o->took, how, what_it_said(o), plan.seed, modes,
+            plan.tarn[0] != '\0' ? " (TARN=" : "", plan.tarn,
             plan.tarn[0] != '\0' ? ")" : "", plan.procs, plan.goroutines,
             sum_done(), (uint64_t)atomic_load(&report->collections), command);
 }

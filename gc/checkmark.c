@@ -120,8 +120,7 @@ static void reach(uintptr_t v, uintptr_t slot)
     bool missed = !cm.begins && heap_white(b);
     if (missed) {
         if ((v == o.base && may_be_end_of_live(v)) ||
-            may_be_byte_in_pointer(v) ||
-            (is_number(b) && !options.gctrace))
+            may_be_byte_in_pointer(v) || (is_number(b) && !options.gctrace))
             return;
         const char *why = doubt(b, slot);
         report(&o, slot, why);

@@ -330,9 +330,8 @@ static void test_asyncPreempt(void)
         int each = options.stackmove ? 100 : harness_reps(500);
         uint32_t dense = (uint32_t)each / 20;
         for (step_at = 0;;
-             step_at += step_at < each
-                            ? 1
-                            : 1 + below(&rng, (uint32_t)step_at / dense)) {
+             step_at +=
+             step_at < each ? 1 : 1 + below(&rng, (uint32_t)step_at / dense)) {
             step = 0;
             step_done = false;
             uint64_t got = stepped(w);
