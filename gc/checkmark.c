@@ -36,6 +36,7 @@ static struct {
 static void report(const struct objinfo *o, uintptr_t slot, const char *doubt)
 {
     uint32_t *n = doubt == NULL ? &cm.missed : &cm.doubts;
+    const char *why = doubt != NULL ? doubt : "";
     if ((*n)++ >= MAX_REPORTS)
         return;
     if (cm.in_stack)
@@ -47,14 +48,19 @@ static void report(const struct objinfo *o, uintptr_t slot, const char *doubt)
                      "bytes, type %s)%s\n",
                      (unsigned long)o->base, o->size, object_type_name(o),
                      (unsigned long)slot, (size_t)(slot - h.base),
-                     (unsigned long)h.base, h.size, object_type_name(&h),
-                     doubt ? doubt : "");
+                     (unsigned long)h.base, h.size, object_type_name(&h), why);
     else
         tarn_eprintf("checkmark: missed object %#lx (%zu bytes, type %s), "
                      "reached from slot %#lx in %s %llu%s\n",
                      (unsigned long)o->base, o->size, object_type_name(o),
                      (unsigned long)slot, cm.what, (unsigned long long)cm.id,
-                     doubt ? doubt : "");
+                     why);
+}
+
+/* The word itself, not what it leads to. */
+static bool on_stack(void)
+{
+    return cm.holder == 0 && cm.in_stack;
 }
 
 /* A word of a stack that points at an object may be an end pointer of the one
@@ -63,8 +69,7 @@ static void report(const struct objinfo *o, uintptr_t slot, const char *doubt)
 static bool may_be_end_of_live(uintptr_t v)
 {
     struct objinfo before;
-    return cm.holder == 0 && cm.in_stack && heap_find(v - 1, &before) &&
-           !heap_white(before.meta);
+    return on_stack() && heap_find(v - 1, &before) && !heap_white(before.meta);
 }
 
 /* A byte that was written over the low one of a dead pointer, in a word of a frame that
@@ -75,7 +80,7 @@ static bool may_be_end_of_live(uintptr_t v)
 static bool may_be_byte_in_pointer(uintptr_t v)
 {
     struct objinfo near;
-    if (cm.holder != 0 || !cm.in_stack || (v % 8 == 0 && (v & 0xff) != 0))
+    if (!on_stack() || (v % 8 == 0 && (v & 0xff) != 0))
         return false;
     for (uintptr_t p = v & ~(uintptr_t)0xff; p <= (v | 0xff); p += GRANULE)
         if (heap_find(p, &near) && !heap_white(near.meta))
@@ -100,7 +105,7 @@ static bool may_be_old_number(uintptr_t slot)
 /* A word of a stack for what was garbage when the mark began. */
 static bool is_number(uint8_t meta)
 {
-    return cm.holder == 0 && cm.in_stack && !(meta & META_CHECK);
+    return on_stack() && !(meta & META_CHECK);
 }
 
 static const char *doubt(uint8_t meta, uintptr_t slot)

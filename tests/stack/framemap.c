@@ -254,11 +254,13 @@ NI static void between(struct level *l)
     if (l->d + 1 < LEVELS)
         chain(l + 1);
     else {
+        int deep =
+            options.stackmove ? 200 : 1000; /* each call moves all of it */
         if (l->g == GROWN || l->g == CALLBACK)
-            grow(options.stackmove ? 200 : 1000);
+            grow(deep);
         stop_here(l->g);
         if (l->g == CHAN)
-            grow(options.stackmove ? 200 : 1000);
+            grow(deep);
     }
     CHECK_EQ(*inside, l->d);
     CHECK_EQ(a[0] + a[2] + a[3] + a[4], l->g + 12);
