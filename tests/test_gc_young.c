@@ -464,7 +464,7 @@ static void test_driver_gets_its_turn(void)
         young = atomic_load(&gc.young) - young;
         printf("     %" PRIu64 " of %" PRIu64 " collections are young\n", young,
                all);
-    } while (calm() && young * 4 < all);
+    } while (calm() && young * 2 < all);
     CHECK(live != NULL);
 }
 
